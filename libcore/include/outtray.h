@@ -1,0 +1,12 @@
+/** @file outtray.h - the transactional outbox engine: everything at once. */
+#ifndef OUTTRAY_H
+#define OUTTRAY_H
+
+#include "outtray/types.h"
+#include "outtray/error.h"
+#include "outtray/conf.h"
+#include "outtray/enqueue.h"
+#include "outtray/relay.h"
+#include "outtray/cli.h"
+
+#endif
