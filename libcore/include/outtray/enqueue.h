@@ -55,7 +55,8 @@ enum outtray_param_kind {
 
 struct outtray_param {
     enum outtray_param_kind kind;
-    struct outtray_slice value; /**< borrowed from the events or the statement */
+    struct outtray_slice
+        value; /**< borrowed from the events or the statement */
 };
 
 /** One INSERT. Free it with outtray_statement_free. */
@@ -72,7 +73,7 @@ struct outtray_statement {
 /** What is the same for all events of an application. Zero-initialise it, the
  * zero is the default of every member. */
 struct outtray_enqueue_options {
-    const char *outbox;       /**< schema or table prefix; NULL: "outtray" */
+    const char *outbox; /**< schema or table prefix; NULL: "outtray" */
     enum outtray_style style;
     enum outtray_dialect dialect;
     bool strict;              /**< ordering = strict: take the key's advisory

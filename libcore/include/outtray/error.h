@@ -15,7 +15,7 @@ extern "C" {
 
 enum outtray_error_code {
     OUTTRAY_OK = 0,
-#define OUTTRAY_ERROR(name, code, cls, retryable, exit, text)                  \
+#define OUTTRAY_ERROR(name, code, cls, retryable, exit, text) \
     OUTTRAY_E_##name = code,
 #include "error.def"
 #undef OUTTRAY_ERROR

@@ -10,7 +10,7 @@
 
 /** Marks the functions that the shared library exports. */
 #if defined(__GNUC__)
-#define OUTTRAY_API __attribute__((visibility("default")))
+#define OUTTRAY_API                __attribute__((visibility("default")))
 #define OUTTRAY_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 #else
 #define OUTTRAY_API

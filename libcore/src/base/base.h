@@ -15,7 +15,7 @@
 #include "outtray/types.h"
 #include "outtray/error.h"
 
-#define OT_NEVER INT64_MAX /* a time that does not come */
+#define OT_NEVER        INT64_MAX /* a time that does not come */
 #define OT_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* --- memory -------------------------------------------------------------

@@ -28,9 +28,9 @@ enum ot_policy { OT_POLICY_AUTO, OT_PARK, OT_DEAD_LETTER, OT_BLOCK };
 struct ot_engine_options {
     enum ot_ordering ordering;
     enum ot_policy on_reject;
-    bool sink_ordered;      /* the sink keeps the order it was given */
-    bool barrier_by_write;  /* OT_STORE_BARRIER_BY_WRITE */
-    bool apply_only;        /* take the lease, apply commands, release, done:
+    bool sink_ordered;     /* the sink keeps the order it was given */
+    bool barrier_by_write; /* OT_STORE_BARRIER_BY_WRITE */
+    bool apply_only;       /* take the lease, apply commands, release, done:
                                for operators when no relay runs */
     uint32_t batch_events;
     size_t batch_bytes;
@@ -116,17 +116,17 @@ bool ot_engine_empty(const struct ot_engine *);
 enum ot_stall {
     OT_STALL_NONE,
     OT_STALL_STOPPED,
-    OT_STALL_STORE,     /* the database does not answer */
-    OT_STALL_REFUSED,   /* the database answers, and the relay must not go on:
+    OT_STALL_STORE,   /* the database does not answer */
+    OT_STALL_REFUSED, /* the database answers, and the relay must not go on:
                            standby, log behind the cursor, … */
-    OT_STALL_LEASE,     /* another relay owns the subscription */
+    OT_STALL_LEASE,   /* another relay owns the subscription */
     OT_STALL_PAUSED,
-    OT_STALL_BREAKER,   /* the sink is unavailable */
-    OT_STALL_SINK,      /* events are with the sink, which does not answer */
+    OT_STALL_BREAKER, /* the sink is unavailable */
+    OT_STALL_SINK,    /* events are with the sink, which does not answer */
     OT_STALL_LIMIT,
-    OT_STALL_BARRIER,   /* waiting for the database's flush */
+    OT_STALL_BARRIER, /* waiting for the database's flush */
     OT_STALL_HELD_FULL,
-    OT_STALL_GAP,       /* only gaps are left: open transactions hold them */
+    OT_STALL_GAP, /* only gaps are left: open transactions hold them */
 };
 const char *ot_stall_name(enum ot_stall);
 enum ot_stall ot_engine_stall(const struct ot_engine *, int64_t now_us,
@@ -134,19 +134,19 @@ enum ot_stall ot_engine_stall(const struct ot_engine *, int64_t now_us,
 
 struct ot_engine_stats {
     uint64_t read, submitted, ok, retry, rejected, misconfigured, unavailable,
-        unknown;          /* events; the last six by outcome */
-    uint64_t dead;        /* given up on */
-    uint64_t late;        /* came out of a gap */
+        unknown;   /* events; the last six by outcome */
+    uint64_t dead; /* given up on */
+    uint64_t late; /* came out of a gap */
     uint64_t reads, writes, resets;
-    int64_t position;     /* written */
+    int64_t position; /* written */
     int64_t read_position;
-    int64_t last_seq;     /* the sequence, as of the last read */
-    int64_t fence;        /* 0: no lease */
-    uint32_t window;      /* events read and not settled */
-    size_t window_bytes;  /* pinned */
+    int64_t last_seq;    /* the sequence, as of the last read */
+    int64_t fence;       /* 0: no lease */
+    uint32_t window;     /* events read and not settled */
+    size_t window_bytes; /* pinned */
     uint32_t in_flight;
-    uint32_t gaps;        /* ranges */
-    uint32_t held[5];     /* by enum ot_held_state */
+    uint32_t gaps;    /* ranges */
+    uint32_t held[5]; /* by enum ot_held_state */
     bool paused;
     bool breaker_open;
 };

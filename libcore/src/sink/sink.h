@@ -58,7 +58,7 @@ struct ot_completion {
 };
 
 enum ot_health_state {
-    OT_HEALTH_UNKNOWN,  /* nothing tried yet */
+    OT_HEALTH_UNKNOWN, /* nothing tried yet */
     OT_HEALTH_UP,
     OT_HEALTH_DEGRADED, /* works, but see reason */
     OT_HEALTH_DOWN,
@@ -70,9 +70,9 @@ struct ot_health {
 };
 
 enum ot_sink_caps {
-    OT_SINK_ORDERED = 1,  /* keeps the order of submission per key */
-    OT_SINK_BATCHES = 2,  /* a rejection can hit innocent neighbours */
-    OT_SINK_CHECKS = 4,   /* implements check */
+    OT_SINK_ORDERED = 1, /* keeps the order of submission per key */
+    OT_SINK_BATCHES = 2, /* a rejection can hit innocent neighbours */
+    OT_SINK_CHECKS = 4,  /* implements check */
 };
 
 struct ot_sink; /* defined by each sink; the first member is

@@ -14,12 +14,12 @@ struct ot_admin; /* the first member is const struct ot_admin_ops *ops */
 
 /* What `check` and `doctor` look at. */
 struct ot_store_facts {
-    char server[128];     /* "PostgreSQL 15.20", "SQLite 3.40.1" */
-    char where[256];      /* host, port, database or file; no secret */
+    char server[128]; /* "PostgreSQL 15.20", "SQLite 3.40.1" */
+    char where[256];  /* host, port, database or file; no secret */
     bool connected;
-    bool writable;        /* a primary and read-write */
-    int schema_version;   /* 0: no outbox there */
-    int schema_wanted;    /* of this program */
+    bool writable;      /* a primary and read-write */
+    int schema_version; /* 0: no outbox there */
+    int schema_wanted;  /* of this program */
 };
 
 /* One finding of doctor. */
@@ -55,11 +55,11 @@ struct ot_status {
     int64_t held[5];          /* by enum ot_held_state */
     int64_t gaps;             /* ranges */
     bool paused;
-    char owner[37];           /* "" : nobody */
+    char owner[37]; /* "" : nobody */
     int64_t fence;
-    int64_t lease_left_us;    /* <= 0: expired */
-    int64_t written_age_us;   /* since the last cursor write; -1: never */
-    int64_t commands;         /* waiting for the owner */
+    int64_t lease_left_us;  /* <= 0: expired */
+    int64_t written_age_us; /* since the last cursor write; -1: never */
+    int64_t commands;       /* waiting for the owner */
 };
 
 /* One event with what became of it, for one subscription. Valid during the
@@ -68,13 +68,13 @@ struct ot_event_info {
     struct ot_event event; /* payload filled only if asked for */
     size_t payload_bytes;
     enum {
-        OT_FATE_PENDING,   /* above the position, or in a gap */
+        OT_FATE_PENDING, /* above the position, or in a gap */
         OT_FATE_HELD,
         OT_FATE_DELIVERED, /* passed: delivered, skipped or filtered */
     } fate;
     bool in_gap;
-    struct ot_held held;   /* if held */
-    const char *error;     /* of held, or NULL */
+    struct ot_held held; /* if held */
+    const char *error;   /* of held, or NULL */
 };
 
 struct ot_event_query {
@@ -84,9 +84,9 @@ struct ot_event_query {
     const char *key;          /* only this key; NULL: any */
     const char *topic;        /* only this topic; NULL: any */
     bool held_only;
-    int held_state;           /* enum ot_held_state, or -1: any */
+    int held_state; /* enum ot_held_state, or -1: any */
     bool with_payload;
-    uint32_t limit;           /* 0: no limit */
+    uint32_t limit; /* 0: no limit */
 };
 
 typedef int ot_event_fn(void *ctx, const struct ot_event_info *);

@@ -32,9 +32,9 @@ struct ot_range {
 /* A transaction that holds RowExclusiveLock on the log: it may yet commit
  * events with seqs that were drawn already. */
 struct ot_holder {
-    uint64_t lock;  /* its virtual transaction: backend << 32 | number; a
+    uint64_t lock; /* its virtual transaction: backend << 32 | number; a
                        prepared one keeps it until the server restarts */
-    uint64_t xid;   /* its (64-bit) transaction id; 0: not known */
+    uint64_t xid;  /* its (64-bit) transaction id; 0: not known */
     bool prepared;
 };
 
@@ -69,7 +69,7 @@ static inline bool ot_incarnation_equal(const struct ot_incarnation *a,
  * not expired) the lease. */
 struct ot_lease_request {
     bool take;
-    int64_t fence;  /* renew: the fence we hold */
+    int64_t fence; /* renew: the fence we hold */
     int64_t ttl_us;
 };
 
@@ -78,9 +78,9 @@ struct ot_read_request {
     int64_t position;
     const struct ot_range *gaps; /* ascending, disjoint, all <= position */
     size_t ngaps;
-    bool with_locks;   /* L_k in the same pipeline, before the read */
-    uint32_t limit;    /* at most so many events */
-    size_t budget;     /* stop after about so many payload bytes (at least one
+    bool with_locks; /* L_k in the same pipeline, before the read */
+    uint32_t limit;  /* at most so many events */
+    size_t budget;   /* stop after about so many payload bytes (at least one
                           event is returned) */
 };
 
@@ -98,37 +98,37 @@ int ot_held_state_parse(struct ot_slice name, enum ot_held_state *out);
  * row has them. */
 struct ot_held {
     int64_t seq;
-    uint64_t key;         /* ot_hash of the key; 0: no key. Filled by load;
+    uint64_t key;   /* ot_hash of the key; 0: no key. Filled by load;
                              ignored in a write */
-    uint64_t topic;       /* ot_hash of the topic; likewise */
+    uint64_t topic; /* ot_hash of the topic; likewise */
     enum ot_held_state state;
-    bool holds_key;       /* later events of its key wait for it */
-    uint32_t attempts;    /* failed tries of its own */
-    int64_t next_us;      /* wall time of the database; 0: not by time */
+    bool holds_key;         /* later events of its key wait for it */
+    uint32_t attempts;      /* failed tries of its own */
+    int64_t next_us;        /* wall time of the database; 0: not by time */
     int64_t first_error_us; /* 0: none yet */
     int64_t last_error_us;
-    int64_t retried_us;   /* time spent in its own backoff: outages do not
+    int64_t retried_us; /* time spent in its own backoff: outages do not
                              count towards giving up [INV-9] */
-    int32_t error_code;   /* the sink's native code of the last error */
-    const char *error;    /* text, NULL none. In a write: valid until the reply;
+    int32_t error_code; /* the sink's native code of the last error */
+    const char *error;  /* text, NULL none. In a write: valid until the reply;
                              in a load: always NULL */
 };
 
 /* One fenced write: all of it or nothing. [INV-4] */
 struct ot_write_request {
-    uint64_t number;       /* echoed in the reply */
+    uint64_t number; /* echoed in the reply */
     int64_t fence;
     int64_t position;
     const struct ot_range *gaps_put; /* insert these rows */
     size_t ngaps_put;
-    const int64_t *gaps_del;         /* delete the rows with these firsts;
+    const int64_t *gaps_del; /* delete the rows with these firsts;
                                         before the inserts */
     size_t ngaps_del;
-    const struct ot_held *held_put;  /* insert or replace */
+    const struct ot_held *held_put; /* insert or replace */
     size_t nheld_put;
-    const int64_t *held_del;         /* delete the rows with these seqs */
+    const int64_t *held_del; /* delete the rows with these seqs */
     size_t nheld_del;
-    const int64_t *commands_done;    /* delete these command rows */
+    const int64_t *commands_done; /* delete these command rows */
     size_t ncommands_done;
     int set_paused; /* -1: leave; 0, 1 */
     bool durable;   /* reply only once everything visible before is flushed:
@@ -181,8 +181,9 @@ struct ot_read_reply {
     struct ot_incarnation incarnation;
     int64_t last_seq;   /* the sequence's last value, read after the rows'
                            snapshot; 0 if none was drawn */
-    uint64_t lsn;       /* taken before the snapshot: what is in rows was
-                           written at or below it */
+    uint64_t lsn;       /* taken after the rows' snapshot and before
+                            flush_lsn: every commit seen in rows was written at
+                            or below it */
     uint64_t flush_lsn; /* durable up to here */
     int64_t db_now_us;  /* wall time of the database */
     bool has_commands;  /* the command table is not empty */
@@ -190,9 +191,9 @@ struct ot_read_reply {
 
 struct ot_lease_reply {
     bool granted;
-    int64_t fence;       /* ours, if granted */
-    int64_t free_in_us;  /* if not: until the other's lease expires */
-    char owner[37];      /* if not: whose it is */
+    int64_t fence;      /* ours, if granted */
+    int64_t free_in_us; /* if not: until the other's lease expires */
+    char owner[37];     /* if not: whose it is */
 };
 
 /* The cursor as the database has it. Valid until the next reply. */
