@@ -1,0 +1,49 @@
+/* names.c - the words that a database keeps for states and verbs. */
+#include "store/store.h"
+
+static const char *const states[] = {
+    [OT_HELD_RETRYING] = "retrying", [OT_HELD_WAITING] = "waiting",
+    [OT_HELD_BLOCKED] = "blocked",   [OT_HELD_SCHEDULED] = "scheduled",
+    [OT_HELD_DEAD] = "dead",
+};
+
+static const char *const verbs[] = {
+    [OT_REDRIVE] = "redrive",
+    [OT_SKIP] = "skip",
+    [OT_PAUSE] = "pause",
+    [OT_RESUME] = "resume",
+};
+
+static int find(const char *const *words, size_t n, struct ot_slice name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ot_slice_equal(ot_slice_of(words[i]), name))
+            return (int)i;
+    return -1;
+}
+
+const char *ot_held_state_name(enum ot_held_state state)
+{
+    return (size_t)state < OT_COUNT(states) ? states[state] : "unknown";
+}
+
+int ot_held_state_parse(struct ot_slice name, enum ot_held_state *out)
+{
+    int i = find(states, OT_COUNT(states), name);
+
+    *out = i >= 0 ? (enum ot_held_state)i : OT_HELD_RETRYING;
+    return i >= 0 ? 0 : OUTTRAY_E_NOT_FOUND;
+}
+
+const char *ot_verb_name(enum ot_verb verb)
+{
+    return (size_t)verb < OT_COUNT(verbs) ? verbs[verb] : "unknown";
+}
+
+int ot_verb_parse(struct ot_slice name, enum ot_verb *out)
+{
+    int i = find(verbs, OT_COUNT(verbs), name);
+
+    *out = i >= 0 ? (enum ot_verb)i : OT_REDRIVE;
+    return i >= 0 ? 0 : OUTTRAY_E_NOT_FOUND;
+}
