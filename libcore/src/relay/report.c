@@ -1,0 +1,74 @@
+/* report.c - see report.h. */
+#include "relay/report.h"
+
+#define LOOK_US 20000
+
+/* How a stall is told. Those that are part of normal work are told only when
+ * they last. */
+static const struct telling {
+    enum ot_level level;
+    int64_t after_us;
+} tellings[] = {
+    [OT_STALL_NONE] = {OT_DEBUG, OT_NEVER},
+    [OT_STALL_STOPPED] = {OT_DEBUG, OT_NEVER},
+    [OT_STALL_STORE] = {OT_WARN, 0},
+    [OT_STALL_REFUSED] = {OT_ERROR, 0},
+    [OT_STALL_LEASE] = {OT_INFO, 0},
+    [OT_STALL_PAUSED] = {OT_INFO, 0},
+    [OT_STALL_BREAKER] = {OT_WARN, 0},
+    [OT_STALL_SINK] = {OT_WARN, 10000000},
+    [OT_STALL_LIMIT] = {OT_INFO, 10000000},
+    [OT_STALL_BARRIER] = {OT_WARN, 5000000},
+    [OT_STALL_HELD_FULL] = {OT_WARN, 0},
+    [OT_STALL_GAP] = {OT_INFO, 10000000},
+};
+
+void ot_report_init(struct ot_report *report, const struct ot_log *log)
+{
+    memset(report, 0, sizeof(*report));
+    report->log = log;
+}
+
+static void tell_fence(struct ot_report *report, const struct ot_engine *engine)
+{
+    struct ot_engine_stats stats;
+
+    ot_engine_stats(engine, &stats);
+    if (stats.fence == report->fence)
+        return;
+    if (stats.fence != 0 && report->fence == 0)
+        ot_log(report->log, OT_INFO, "lease",
+               "the subscription is ours, fence %lld, position %lld",
+               (long long)stats.fence, (long long)stats.position);
+    report->fence = stats.fence;
+}
+
+void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
+                    int64_t now_us)
+{
+    const struct telling *telling;
+    char detail[200] = "", lasted[32];
+    enum ot_stall stall;
+
+    if (now_us < report->next_us)
+        return;
+    report->next_us = now_us + LOOK_US;
+    tell_fence(report, engine);
+    stall = ot_engine_stall(engine, now_us, detail);
+    if (stall != report->stall) {
+        if (report->said)
+            ot_log(report->log, OT_INFO, "relay", "%s is over after %s",
+                   ot_stall_name(report->stall),
+                   ot_duration_text(now_us - report->since_us, lasted));
+        report->stall = stall;
+        report->since_us = now_us;
+        report->said = false;
+    }
+    telling = &tellings[stall];
+    if (report->said || telling->after_us == OT_NEVER ||
+        now_us - report->since_us < telling->after_us)
+        return;
+    report->said = true;
+    ot_log(report->log, telling->level, "relay", "%s: %s", ot_stall_name(stall),
+           detail);
+}

@@ -1,0 +1,23 @@
+/* report.h - says once, per change of state, why nothing moves. */
+#ifndef OT_REPORT_H
+#define OT_REPORT_H
+
+#include "base/base.h"
+#include "engine/engine.h"
+
+struct ot_report {
+    const struct ot_log *log;
+    int64_t next_us; /* look again then */
+    enum ot_stall stall;
+    int64_t since_us;
+    bool said; /* the current stall was logged */
+    int64_t fence;
+};
+
+void ot_report_init(struct ot_report *, const struct ot_log *log);
+
+/* Cheap when called often: looks at most every 20 ms. */
+void ot_report_turn(struct ot_report *, const struct ot_engine *,
+                    int64_t now_us);
+
+#endif
