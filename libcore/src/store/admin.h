@@ -140,6 +140,12 @@ struct ot_admin_ops {
     int (*prune)(struct ot_admin *, const struct ot_prune_request *,
                  bool dry_run, struct ot_prune_reply *out,
                  struct outtray_error *err);
+
+    /* Run one statement, within begin and end or on its own: the business
+     * rows of the demo. cell (may be NULL) gets the text of the first column
+     * of the first row, "" if there is none. */
+    int (*sql)(struct ot_admin *, const char *sql, char *cell, size_t size,
+               struct outtray_error *err);
 };
 
 struct ot_admin {
