@@ -1,0 +1,144 @@
+# shellcheck shell=sh
+# needs.sh - what ./dev needs of the machine: one case per need, how to see
+# that it is there and which Debian or Ubuntu packages bring it.
+# Read by ./dev; PYTHON is set.
+
+# shellcheck disable=SC2034 # used by ./dev
+NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
+# shellcheck disable=SC2034
+NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn"
+
+# have NEED: is it here?
+have() {
+    case $1 in
+    cc | cmake | ninja | mvn | shellcheck | psql) command -v "$1" ;;
+    pkg-config) command -v pkg-config ;;
+    sqlite3-shell) command -v sqlite3 ;;
+    libuv | inih | jansson | sqlite3 | libpq | cmocka)
+        pkg-config --exists "$1"
+        ;;
+    rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
+    python) "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ;;
+    venv) "$PYTHON" -c 'import venv, ensurepip' ;;
+    java) [ "$(java_major)" -ge 17 ] ;;
+    postgres)
+        command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
+        ;;
+    esac >/dev/null 2>&1
+}
+
+java_major() {
+    java -version 2>&1 |
+        sed -n '1s/[^"]*"\(1\.\)\{0,1\}\([0-9]*\).*/\2/p'
+}
+
+# describe NEED: sets title, for people, and packages, for apt.
+describe() {
+    case $1 in
+    cc) title="a C11 compiler (cc)" packages="gcc libc6-dev" ;;
+    cmake) title="CMake 3.18 or newer" packages=cmake ;;
+    ninja) title="Ninja" packages=ninja-build ;;
+    pkg-config) title="pkg-config" packages=pkg-config ;;
+    libuv) title="libuv with headers" packages=libuv1-dev ;;
+    inih) title="inih with headers" packages=libinih-dev ;;
+    jansson) title="Jansson with headers" packages=libjansson-dev ;;
+    sqlite3) title="SQLite with headers" packages=libsqlite3-dev ;;
+    libpq) title="libpq with headers" packages=libpq-dev ;;
+    rdkafka)
+        title="librdkafka 2.0.2 or newer with headers"
+        packages=librdkafka-dev
+        ;;
+    cmocka) title="cmocka with headers" packages=libcmocka-dev ;;
+    python) title="Python 3.9 or newer at $PYTHON" packages=python3 ;;
+    venv)
+        title="Python 3.9 or newer at $PYTHON with the modules venv and ensurepip"
+        packages=python3-venv
+        ;;
+    postgres) title="a PostgreSQL server (initdb)" packages=postgresql ;;
+    psql) title="psql" packages=postgresql-client ;;
+    sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
+    java) title="Java 17 or newer" packages=$(java_package) ;;
+    mvn) title="Maven (mvn)" packages=maven ;;
+    shellcheck) title="ShellCheck" packages=shellcheck ;;
+    esac
+}
+
+# The default Java where it is new enough, else the first that is.
+java_package() {
+    major=$(apt-cache policy default-jre-headless 2>/dev/null |
+        sed -n 's/.*Candidate: [0-9]*:1\.\([0-9]*\).*/\1/p')
+    if [ "${major:-17}" -ge 17 ]; then
+        echo default-jre-headless
+    else
+        echo openjdk-17-jre-headless
+    fi
+}
+
+# lacking NEED...: sets missing and wanted (packages).
+lacking() {
+    missing=
+    wanted=
+    for need; do
+        have "$need" && continue
+        describe "$need"
+        missing="$missing
+  $title"
+        wanted="$wanted $packages"
+    done
+}
+
+# require NEED...: installs what is not here, or says what to do and exits 3.
+require() {
+    lacking "$@"
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "dev: please install these, then run ./dev again:$missing" >&2
+        exit 3
+    fi
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif sudo -n true 2>/dev/null; then
+        as_root="sudo -n"
+    elif [ -t 0 ] && command -v sudo >/dev/null 2>&1; then
+        as_root=sudo
+    else
+        echo "dev: not root and no sudo. As root, run this line, then ./dev" \
+            "again:" >&2
+        echo "apt-get install -y --no-install-recommends$wanted"
+        exit 3
+    fi
+    echo "dev: installing with apt:$wanted"
+    case $wanted in
+    *postgresql* | *default-jre* | *openjdk*)
+        echo "dev: no service will be started and no database cluster created"
+        ;;
+    esac
+    # shellcheck disable=SC2086 # lists of words
+    $as_root sh tests/support/apt.sh $wanted || {
+        echo "dev: apt failed, see above" >&2
+        exit 3
+    }
+    hash -r
+    lacking "$@"
+    [ -n "$missing" ] || return 0
+    echo "dev: the packages of this system do not bring:$missing" >&2
+    exit 3
+}
+
+# virtualenv: makes or renews .venv when tests/requirements.txt changed.
+virtualenv() {
+    state=$("$PYTHON" -V 2>&1 && cat tests/requirements.txt)
+    if [ -f .venv/made-of ] && [ "$(cat .venv/made-of)" = "$state" ]; then
+        return 0
+    fi
+    echo "dev: making .venv from $PYTHON"
+    rm -rf .venv
+    "$PYTHON" -m venv .venv
+    .venv/bin/pip install -q --disable-pip-version-check \
+        -r tests/requirements.txt || {
+        rm -rf .venv
+        echo "dev: pip could not install tests/requirements.txt" >&2
+        exit 1
+    }
+    echo "$state" >.venv/made-of
+}

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Runs test suites, or any command, with the servers they need.
+
+    run.py test [-k WORD] [SUITE...]     from ./dev test
+    run.py servers [COMMAND...]          from ./dev servers
+
+Servers, and whatever tests leave behind, are gone when this ends, by
+whichever way it ends.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import process
+from kafka_server import Kafka, version
+from pg_server import Postgres
+from process import Process
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build/asan"
+SUMMARY = re.compile(r"\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
+
+
+def suites():
+    """{name: servers it needs}, from tests/SUITES."""
+    lines = (ROOT / "tests/SUITES").read_text().splitlines()
+    rows = [line.split() for line in lines if line and line[0] != "#"]
+    return {name: needs for name, *needs in rows}
+
+
+class Interrupted(Exception):
+    def __init__(self, signum):
+        super().__init__(signum)
+        self.signum = signum
+
+
+def interrupt(signum, _frame):
+    raise Interrupted(signum)
+
+
+class Scratch:
+    """A scratch folder, the servers in it, and what runs beside them."""
+
+    def __init__(self, needs):
+        self.needs = needs
+        self.servers = []
+
+    def __enter__(self):
+        process.adopt_orphans()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, interrupt)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="outtray-test-"))
+        self.folder.chmod(0o755)
+        self.environment = self._environment()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        for server in reversed(self.servers):
+            server.stop()
+        self.left_behind = self._sweep()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, command, **options):
+        """Run a command to its end; its lines go to standard output.
+        Returns its status and the lines in which it sums up."""
+        started = time.monotonic()
+        print(f"\n---- {' '.join(map(str, command))}", flush=True)
+        child = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=lambda: process.end_with_parent(signal.SIGTERM),
+            **options,
+        )
+        summary = []
+        try:
+            for line in child.stdout:
+                print(line, end="", flush=True)
+                plain = re.sub(r"\x1b\[[\d;]*m", "", line.strip())
+                if SUMMARY.search(plain):
+                    summary.append(plain)
+            status = child.wait()
+        except Interrupted:
+            Process(child.pid).stop(seconds=10)
+            raise
+        print(f"---- {time.monotonic() - started:.1f} s", flush=True)
+        return status, summary
+
+    def _environment(self):
+        (self.folder / "tmp").mkdir()
+        (self.folder / "tmp").chmod(0o1777)
+        suppressions = ROOT / "tests/support/lsan.supp"
+        environment = {
+            **os.environ,
+            "TMPDIR": str(self.folder / "tmp"),
+            "OUTTRAY_SOURCE_DIR": str(ROOT),
+            "OUTTRAY_BUILD_DIR": str(BUILD),
+            "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:"
+            "detect_stack_use_after_return=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+            "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
+            "PYTHONPATH": str(ROOT / "tests/support"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment.setdefault("OUTTRAY_BIN", str(BUILD / "outtray"))
+        # A configuration of the user's must not change what tests see.
+        keep = ("SOURCE_DIR", "BUILD_DIR", "BIN")
+        for name in list(environment):
+            if name.startswith("OUTTRAY_") and name[8:] not in keep:
+                del environment[name]
+        for name in [n for n in environment if n.startswith("PG")]:
+            del environment[name]
+        return environment
+
+    def _start(self):
+        if "pg" in self.needs:
+            server = Postgres(self.folder / "pg")
+            self.servers.append(server)
+            server.start()
+            print(f"PostgreSQL is up: {server.url}", flush=True)
+            self.environment["OUTTRAY_TEST_PG"] = server.url
+        if "kafka" in self.needs:
+            server = Kafka(self.folder / "kafka")
+            self.servers.append(server)
+            server.start()
+            print(f"Kafka {version()} is up: {server.bootstrap}", flush=True)
+            self.environment["OUTTRAY_TEST_KAFKA"] = server.bootstrap
+
+    def _sweep(self):
+        """Ends what still runs below this process; returns what it was."""
+        found = []
+        for pid in process.descendants(os.getpid()):
+            left = Process(pid)
+            line = process.command_line(pid)
+            left.stop(seconds=2)
+            if line:
+                found.append(line)
+        return found
+
+
+def run_tests(arguments):
+    known = suites()
+    names = arguments.suite or list(known)
+    for name in names:
+        if name not in known:
+            sys.exit(f"dev: no suite '{name}': {' '.join(known)}")
+    needs = {need for name in names for need in known[name]}
+    c_names, py_names = [], []
+    for name in names:
+        folder = ROOT / "tests" / name
+        has_c = any(folder.glob("test_*.c"))
+        has_py = any(folder.glob("test_*.py"))
+        c_names += [name] * has_c
+        py_names += [name] * has_py
+        if not has_c and not has_py:
+            print(f"dev: suite {name} has no test yet")
+            if arguments.suite:
+                return 2
+    status, summary = 0, []
+    with Scratch(needs) as scratch:
+        if c_names:
+            command = ["ctest", "--test-dir", BUILD, "-j2"]
+            command += ["--output-on-failure", "--no-tests=error"]
+            command += ["-L", f"^({'|'.join(c_names)})$"]
+            command += ["-R", arguments.k] if arguments.k else []
+            result, lines = scratch.run(command)
+            status |= result
+            summary += lines
+        if py_names:
+            command = [sys.executable, "-m", "pytest", "-q", "-ra"]
+            command += ["--color=yes"] if sys.stdout.isatty() else []
+            command += ["-p", "no:cacheprovider", "--durations=5"]
+            command += ["-k", arguments.k] if arguments.k else []
+            command += [f"tests/{name}" for name in py_names]
+            result, lines = scratch.run(command, cwd=ROOT)
+            status |= result
+            summary += lines
+    for line in scratch.left_behind:
+        print(f"dev: a test left this running: {line}")
+        status = 1
+    print(f"\nSuites: {' '.join(names)}")
+    print("\n".join(summary))
+    return 1 if status else 0
+
+
+def run_servers(arguments):
+    command = arguments.command or [os.environ.get("SHELL", "/bin/sh")]
+    with Scratch({"pg", "kafka"}) as scratch:
+        print(f"Scratch folder: {scratch.folder}", flush=True)
+        child = subprocess.Popen(command, env=scratch.environment)
+        # Ctrl-C is for the command; its shell is still there afterwards.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return child.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev")
+    verbs = parser.add_subparsers(required=True)
+    test = verbs.add_parser("test")
+    test.add_argument("-k", metavar="WORD")
+    test.add_argument("suite", nargs="*")
+    test.set_defaults(run=run_tests)
+    servers = verbs.add_parser("servers")
+    servers.add_argument("command", nargs=argparse.REMAINDER)
+    servers.set_defaults(run=run_servers)
+    arguments = parser.parse_args()
+    try:
+        return arguments.run(arguments)
+    except Interrupted as interrupted:
+        return 128 + interrupted.signum
+    except RuntimeError as error:
+        sys.exit(f"dev: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
