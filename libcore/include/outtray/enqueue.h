@@ -26,19 +26,25 @@ struct outtray_event {
     struct outtray_slice topic;   /**< UTF-8, 1 to 249 bytes */
     struct outtray_slice key;     /**< ordering key, UTF-8, up to 1024 bytes */
     struct outtray_slice type;    /**< UTF-8, up to 255 bytes */
-    struct outtray_slice headers; /**< JSON: a flat object of strings */
+    struct outtray_slice headers; /**< JSON: a flat object of strings, at most
+                                       64; names are visible ASCII, not id, not
+                                       type, nothing with outtray- in front:
+                                       those the relay writes */
     struct outtray_slice payload; /**< bytes, never re-encoded; absent: a
                                        tombstone */
     struct outtray_slice id;      /**< UUID text; absent: a UUIDv7 is made */
-    int64_t deliver_at_us;        /**< wall time, not before; 0: at once */
+    int64_t deliver_at_us;        /**< microseconds since 1970, not before;
+                                       0: at once */
 };
 
 /** How the driver wants its parameters. */
 enum outtray_style {
     OUTTRAY_DOLLAR,  /**< $1, $2: libpq, asyncpg, pgmoon */
-    OUTTRAY_PERCENT, /**< %s: psycopg, Django (a % of the SQL is doubled) */
+    OUTTRAY_PERCENT, /**< %s: psycopg, Django (the SQL has no other %) */
     OUTTRAY_QMARK,   /**< ?: sqlite3, luadbi */
-    OUTTRAY_LITERAL, /**< no parameters, all quoted: luasql */
+    OUTTRAY_LITERAL, /**< no parameters, all quoted: luasql. For PostgreSQL it
+                          is plain ASCII and means the same under every
+                          standard_conforming_strings and client_encoding */
 };
 
 enum outtray_dialect {
@@ -70,14 +76,19 @@ struct outtray_statement {
     void *memory; /**< owned */
 };
 
+/* The text of a statement depends on the options and on whether there is one
+ * event or more (SQLite: on their number), never on their content, so that
+ * drivers can keep it prepared (OUTTRAY_LITERAL aside). */
+
 /** What is the same for all events of an application. Zero-initialise it, the
  * zero is the default of every member. */
 struct outtray_enqueue_options {
     const char *outbox; /**< schema or table prefix; NULL: "outtray" */
     enum outtray_style style;
     enum outtray_dialect dialect;
-    bool strict;              /**< ordering = strict: take the key's advisory
-                                   lock before the seq is drawn (PostgreSQL) */
+    bool strict;              /**< ordering = strict: take the advisory lock
+                                   of every key before a seq is drawn
+                                   (PostgreSQL; SQLite needs none) */
     size_t max_payload_bytes; /**< 0: 921,600 */
     size_t max_headers_bytes; /**< 0: 32,768 */
 };
@@ -85,10 +96,16 @@ struct outtray_enqueue_options {
 /**
  * Validate n events and render one INSERT of them: all or nothing.
  *
+ * Any number goes into one statement for PostgreSQL (arrays) and for
+ * OUTTRAY_LITERAL, up to 256 MiB together; SQLite takes 32,766 parameters, that
+ * is 4,680 events. Above it is OUTTRAY_E_TOO_LARGE: split it, a transaction can
+ * hold several statements. seq follows the order of events.
+ *
  * @param events  borrowed until outtray_statement_free: parameters point into
  *                them
  * @return 0; OUTTRAY_E_TOO_LARGE, _INVALID_UTF8, _INVALID_EVENT (err names the
- *         event by its index and the member), _MISUSE, _NOMEM. On failure out
+ *         event by its index and the member), _MISUSE (no events, an outbox
+ *         that is no identifier), _IO, _NOMEM. On failure out
  *         is zeroed and there is nothing to free.
  * @thread any
  */
