@@ -1,0 +1,66 @@
+"""Topics of a Kafka, seen by a client that is not ours."""
+
+import os
+import time
+
+
+class Topics:
+    def __init__(self, bootstrap):
+        self.bootstrap = bootstrap
+
+    @property
+    def url(self):
+        """What goes into --sink."""
+        return f"kafka://{self.bootstrap}"
+
+    def topic(self, partitions=6, replicas=1, name=None, **settings):
+        """Make a topic; returns its name, which no other test has."""
+        from confluent_kafka.admin import NewTopic
+
+        name = name or f"t{os.getpid()}.{os.urandom(4).hex()}"
+        config = {key.replace("_", "."): str(v) for key, v in settings.items()}
+        new = NewTopic(name, partitions, replicas, config=config)
+        for future in self.admin().create_topics([new]).values():
+            future.result(30)
+        return name
+
+    def admin(self):
+        from confluent_kafka.admin import AdminClient
+
+        return AdminClient({"bootstrap.servers": self.bootstrap})
+
+    def read(self, topic, count=None, seconds=20):
+        """The messages of a topic, in the order of each partition: all that
+        are there now, or the first `count` that arrive in time."""
+        from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": os.urandom(8).hex(),
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        try:
+            known = consumer.list_topics(topic, 10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in known])
+            if count is None:
+                marks = [
+                    consumer.get_watermark_offsets(TopicPartition(topic, p), 10)
+                    for p in known
+                ]
+                count = sum(high - low for low, high in marks)
+            found = []
+            end = time.monotonic() + seconds
+            while len(found) < count and time.monotonic() < end:
+                for message in consumer.consume(count - len(found), 0.2):
+                    assert message.error() is None, message.error()
+                    found.append(message)
+            return found
+        finally:
+            consumer.close()
+
+    def values(self, topic, count=None, seconds=20):
+        """The values of `read`."""
+        return [message.value() for message in self.read(topic, count, seconds)]
