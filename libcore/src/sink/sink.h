@@ -43,6 +43,9 @@ struct ot_send {
                              outtray-order is "fence.seq" */
     uint32_t attempts;    /* failed tries of its own before this one */
     bool maybe_duplicate; /* an earlier try may have been persisted */
+    bool alone;           /* share no batch with another event: if it is
+                             rejected then, it is the culprit, and the
+                             completion's scope is OT_THIS_EVENT */
 };
 
 struct ot_completion {
@@ -90,9 +93,11 @@ struct ot_sink_ops {
                 const struct ot_log *log, struct outtray_error *err);
 
     /* Takes a prefix of the batch and returns its length; fewer than n is
-     * back-pressure, not an error: the engine submits again only after a
-     * completion, or when service made room (has_room). Every event taken gets
-     * exactly one completion [INV-7], whatever happens to the connection. */
+     * back-pressure, not an error, and happens only while a completion is
+     * owed: the engine submits again after it. An event that fails at once is
+     * the last of its prefix, so that the engine learns of it before the next
+     * of its key is sent. Every event taken gets exactly one completion
+     * [INV-7], whatever happens to the connection. */
     size_t (*submit)(struct ot_sink *, const struct ot_send *sends, size_t n);
 
     /* Does the I/O that is due, never waits. Returns the time of the next
