@@ -22,8 +22,9 @@ OUTTRAY_API void outtray_conf_free(struct outtray_conf *);
 OUTTRAY_API struct outtray_conf *outtray_conf_copy(const struct outtray_conf *);
 
 /**
- * Set one key from text. A value "env:NAME" or "file:PATH" of a secret key is
- * read from there. "kafka.NAME" goes to librdkafka as NAME.
+ * Set one key from text; "" goes back to the default. A value "env:NAME" or
+ * "file:PATH" of a secret key is read from there (file:// is the URL of a file
+ * sink). "kafka.NAME" goes to librdkafka as NAME.
  * @return 0 or OUTTRAY_E_CONF: an unknown key (err has the nearest name), a
  *         value that does not parse or is out of range (err has the range)
  */
@@ -35,8 +36,11 @@ OUTTRAY_API int outtray_conf_set(struct outtray_conf *, const char *name,
 OUTTRAY_API int outtray_conf_load_file(struct outtray_conf *, const char *path,
                                        struct outtray_error *err);
 
-/** Read OUTTRAY_SECTION_KEY of the environment for every key; an unknown
- * OUTTRAY_… is an error unless it is one of the documented others. */
+/** Read OUTTRAY_SECTION_KEY of the environment for every key, and
+ * OUTTRAY_KAFKA_LINGER_MS as kafka.linger.ms; empty ones count as not set. An
+ * unknown OUTTRAY_… is an error, unless it is OUTTRAY_CONFIG (the path of the
+ * file), begins with OUTTRAY_TEST_, or comes from Kubernetes
+ * (OUTTRAY_SERVICE_…, OUTTRAY_PORT…). */
 OUTTRAY_API int outtray_conf_load_env(struct outtray_conf *,
                                       struct outtray_error *err);
 
