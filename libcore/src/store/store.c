@@ -16,7 +16,7 @@ static const struct choice choices[] = {
     {"postgresql", NULL, NULL},
     {"postgres", NULL, NULL},
 #endif
-    {"sqlite", NULL, NULL},
+    {"sqlite", &ot_sqlite_store_ops, NULL},
     {"memory", NULL, NULL},
 };
 

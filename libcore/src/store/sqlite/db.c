@@ -1,0 +1,435 @@
+/* db.c - opening the file, and running statements on it. */
+#include "store/sqlite/db.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const texts[] = {
+#define OT_SQL(name, text) text,
+#include "store/sqlite/sql.def"
+#undef OT_SQL
+};
+
+/* --- names --------------------------------------------------------------- */
+
+/* The prefix goes into SQL as it is, so that everybody can type the names of
+ * the tables without quotes. */
+static bool name_ok(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (n == 0 || n > 40 || (s[0] >= '0' && s[0] <= '9') ||
+        strncmp(s, "sqlite_", 7) == 0)
+        return false;
+    for (; *s != '\0'; s++)
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+              (*s >= '0' && *s <= '9') || *s == '_'))
+            return false;
+    return true;
+}
+
+/* sqlite:///abs/olute, sqlite:relative. */
+static int path_of(const char *text, char **out, struct outtray_error *err)
+{
+    struct ot_url url;
+    const char *path;
+    int code = ot_url_parse(text, &url, err);
+
+    if (code != 0)
+        return code;
+    path = url.path;
+    if (*url.hosts != '\0')
+        code = ot_fail(err, OUTTRAY_E_URL,
+                       "store.url: \"%s\" is where a host would stand; write "
+                       "sqlite:///absolute/path or sqlite:relative/path",
+                       url.hosts);
+    else if (*path == '\0' || strstr(path, ":memory:") != NULL)
+        code = ot_fail(err, OUTTRAY_E_URL,
+                       "store.url: the path of the database file is missing; "
+                       "write sqlite:///absolute/path or sqlite:relative/path "
+                       "(a database in memory cannot be shared)");
+    else if (url.nparams > 0)
+        code = ot_fail(err, OUTTRAY_E_URL,
+                       "store.url: a sqlite URL takes no ?%s=…; a ? in a file "
+                       "name is written %%3F",
+                       url.params[0].name);
+    if (code == 0) {
+        struct ot_buffer b = {0};
+
+        /* "file:…" would be taken for a URI by some builds of SQLite. */
+        ot_buffer_puts(&b, *path == '/' ? "" : "./");
+        ot_buffer_puts(&b, path);
+        *out = b.p;
+        if (b.failed) {
+            ot_buffer_free(&b);
+            *out = NULL;
+            code = ot_fail_nomem(err);
+        }
+    }
+    ot_url_free(&url);
+    return code;
+}
+
+int ot_sqlite_db_init(struct ot_sqlite_db *db, const struct outtray_conf *conf,
+                      struct outtray_error *err)
+{
+    const char *url = ot_conf_secret(conf, "store.url");
+    const char *outbox = ot_conf_text(conf, "store.outbox");
+    int code;
+
+    memset(db, 0, sizeof(*db));
+    if (url == NULL)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "store.url is not set: write sqlite:///path/to/file.db");
+    if (outbox == NULL || !name_ok(outbox))
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "store.outbox: \"%s\" cannot be the prefix of SQLite "
+                       "tables: use up to 40 letters, digits and _, first a "
+                       "letter",
+                       outbox != NULL ? outbox : "");
+    code = path_of(url, &db->path, err);
+    if (code != 0)
+        return code;
+    db->outbox = ot_strdup(outbox);
+    if (db->outbox == NULL) {
+        ot_sqlite_db_free(db);
+        return ot_fail_nomem(err);
+    }
+    return 0;
+}
+
+void ot_sqlite_db_free(struct ot_sqlite_db *db)
+{
+    ot_sqlite_db_close(db);
+    ot_free(db->path);
+    ot_free(db->outbox);
+    memset(db, 0, sizeof(*db));
+}
+
+/* --- the file ------------------------------------------------------------ */
+
+/* The connection keeps reading a file that was removed or replaced by another;
+ * nobody else would ever see what it writes. */
+int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    struct stat st;
+
+    if (db->pid != getpid())
+        return ot_fail(err, OUTTRAY_E_FORKED,
+                       "the store of %s was opened before fork(): open it in "
+                       "the child",
+                       db->path);
+    if (stat(db->path, &st) != 0)
+        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                       "%s is gone while it was in use: put it back, with its "
+                       "-wal file",
+                       db->path);
+    if ((uint64_t)st.st_ino != db->inode || (uint64_t)st.st_dev != db->device)
+        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                       "%s was replaced by another file while it was in use",
+                       db->path);
+    return 0;
+}
+
+static int open_file(struct ot_sqlite_db *db, int flags, int busy_ms,
+                     struct outtray_error *err)
+{
+    struct stat st;
+    int rc;
+
+    rc = db->f.open_v2(db->path, &db->c,
+                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE | flags,
+                       NULL);
+    if (rc != SQLITE_OK)
+        return ot_sqlite_fail(db, rc, "opening", err);
+    db->f.extended_result_codes(db->c, 1);
+    db->f.busy_timeout(db->c, busy_ms);
+    if (stat(db->path, &st) != 0)
+        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                       "%s went away while it was opened", db->path);
+    db->device = (uint64_t)st.st_dev;
+    db->inode = (uint64_t)st.st_ino;
+    /* A commit returns after the disk has it: the barrier of [INV-2] is a
+     * commit of this connection. The temporary B-trees of the views stay out
+     * of the file system. */
+    return ot_sqlite_exec(db,
+                          "PRAGMA synchronous = FULL;"
+                          "PRAGMA temp_store = MEMORY",
+                          err);
+}
+
+int ot_sqlite_db_open(struct ot_sqlite_db *db, int flags, int busy_ms,
+                      struct outtray_error *err)
+{
+    int code;
+
+    if (db->c != NULL)
+        return 0;
+    if (!(flags & SQLITE_OPEN_CREATE) && access(db->path, F_OK) != 0)
+        return ot_fail(err,
+                       db->was_open ? OUTTRAY_E_STORE_UNAVAILABLE
+                                    : OUTTRAY_E_STORE_NO_SCHEMA,
+                       "there is no file %s%s: `outtray init` makes it",
+                       db->path,
+                       *db->path == '/' ? " (an absolute path; a relative one "
+                                          "is written sqlite:name.db)"
+                                        : "");
+    code = ot_sqlite_api_acquire(&db->f, err);
+    if (code != 0)
+        return code;
+    db->pid = getpid();
+    code = open_file(db, flags, busy_ms, err);
+    if (code != 0) {
+        db->f.close_v2(db->c);
+        db->c = NULL;
+        ot_sqlite_api_release();
+        return code;
+    }
+    db->was_open = true;
+    return 0;
+}
+
+void ot_sqlite_db_close(struct ot_sqlite_db *db)
+{
+    if (db->c == NULL)
+        return;
+    /* A forked child leaves the parent's connection alone, and pays with some
+     * memory. */
+    if (db->pid == getpid()) {
+        for (size_t i = 0; i < OT_SQL_COUNT; i++)
+            db->f.finalize(db->stmts[i]);
+        db->f.close_v2(db->c);
+        ot_sqlite_api_release();
+    }
+    memset(db->stmts, 0, sizeof(db->stmts));
+    db->c = NULL;
+}
+
+/* --- what is in it ------------------------------------------------------- */
+
+static int one_int(struct ot_sqlite_db *db, enum ot_sql which, int64_t *out,
+                   struct outtray_error *err)
+{
+    sqlite3_stmt *s = ot_sqlite_stmt(db, which, err);
+    int code;
+
+    *out = 0;
+    if (s == NULL)
+        return err->code;
+    code = ot_sqlite_step(db, s, err);
+    if (code == 1)
+        *out = db->f.column_int64(s, 0);
+    db->f.reset(s);
+    return code < 0 ? code : 0;
+}
+
+int ot_sqlite_db_version(struct ot_sqlite_db *db, int *version,
+                         struct outtray_error *err)
+{
+    int64_t n = 0;
+    int code = one_int(db, OT_SQL_HAS_META, &n, err);
+
+    *version = 0;
+    if (code == 0 && n > 0) {
+        code = one_int(db, OT_SQL_VERSION, &n, err);
+        *version = (int)n;
+    }
+    return code;
+}
+
+int ot_sqlite_db_check_version(struct ot_sqlite_db *db, int oldest,
+                               struct outtray_error *err)
+{
+    int version, code = ot_sqlite_db_version(db, &version, err);
+
+    if (code != 0)
+        return code;
+    if (version == 0)
+        return ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
+                       "there is no outbox \"%s\" in %s: `outtray init` makes "
+                       "it",
+                       db->outbox, db->path);
+    if (version > OT_SQLITE_SCHEMA)
+        return ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                       "the outbox \"%s\" in %s has schema version %d, this "
+                       "program knows %d: install a newer outtray",
+                       db->outbox, db->path, version, OT_SQLITE_SCHEMA);
+    if (version < oldest)
+        return ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                       "the outbox \"%s\" in %s has schema version %d, this "
+                       "program needs %d: run `outtray upgrade`",
+                       db->outbox, db->path, version, oldest);
+    return 0;
+}
+
+int ot_sqlite_db_check_wal(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    sqlite3_stmt *s = ot_sqlite_stmt(db, OT_SQL_JOURNAL_MODE, err);
+    int code;
+
+    if (s == NULL)
+        return err->code;
+    code = ot_sqlite_step(db, s, err);
+    if (code == 1) {
+        struct ot_slice mode = ot_sqlite_column(db, s, 0);
+
+        code = 0;
+        if (!ot_slice_equal(mode, ot_slice_of("wal")))
+            code = ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                           "%s is in journal mode %.*s, so the relay and the "
+                           "application would block each other: run "
+                           "`PRAGMA journal_mode = WAL` on it once",
+                           db->path, (int)mode.n, mode.p);
+    }
+    db->f.reset(s);
+    return code;
+}
+
+/* --- statements ---------------------------------------------------------- */
+
+void ot_sqlite_expand(const struct ot_sqlite_db *db, const char *sql,
+                      struct ot_buffer *out)
+{
+    static const char mark[] = "{{outbox}}";
+    const char *at;
+
+    while ((at = strstr(sql, mark)) != NULL) {
+        ot_buffer_add(out, sql, (size_t)(at - sql));
+        ot_buffer_puts(out, db->outbox);
+        sql = at + sizeof(mark) - 1;
+    }
+    ot_buffer_puts(out, sql);
+}
+
+int ot_sqlite_exec(struct ot_sqlite_db *db, const char *sql,
+                   struct outtray_error *err)
+{
+    struct ot_buffer b = {0};
+    int rc, code = 0;
+
+    ot_sqlite_expand(db, sql, &b);
+    if (b.failed) {
+        ot_buffer_free(&b);
+        return ot_fail_nomem(err);
+    }
+    rc = db->f.exec(db->c, b.p, NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        code = ot_sqlite_fail(db, rc, "running a statement", err);
+    ot_buffer_free(&b);
+    return code;
+}
+
+sqlite3_stmt *ot_sqlite_stmt(struct ot_sqlite_db *db, enum ot_sql which,
+                             struct outtray_error *err)
+{
+    struct ot_buffer b = {0};
+    int rc;
+
+    if (db->stmts[which] != NULL)
+        return db->stmts[which];
+    ot_sqlite_expand(db, texts[which], &b);
+    if (b.failed) {
+        ot_fail_nomem(err);
+        ot_buffer_free(&b);
+        return NULL;
+    }
+    rc = db->f.prepare_v2(db->c, b.p, (int)b.n + 1, &db->stmts[which], NULL);
+    if (rc != SQLITE_OK)
+        ot_sqlite_fail(db, rc, "preparing a statement", err);
+    ot_buffer_free(&b);
+    return db->stmts[which];
+}
+
+int ot_sqlite_step(struct ot_sqlite_db *db, sqlite3_stmt *s,
+                   struct outtray_error *err)
+{
+    int rc = db->f.step(s);
+    int code = 0;
+
+    if (rc == SQLITE_ROW)
+        return 1;
+    if (rc != SQLITE_DONE)
+        code = ot_sqlite_fail(db, rc, "running a statement", err);
+    db->f.reset(s);
+    return code;
+}
+
+int ot_sqlite_run(struct ot_sqlite_db *db, sqlite3_stmt *s,
+                  struct outtray_error *err)
+{
+    int code = ot_sqlite_step(db, s, err);
+
+    if (code == 1) {
+        db->f.reset(s);
+        code = 0;
+    }
+    return code;
+}
+
+void ot_sqlite_bind_text(struct ot_sqlite_db *db, sqlite3_stmt *s, int i,
+                         const char *text)
+{
+    if (text == NULL)
+        db->f.bind_null(s, i);
+    else
+        db->f.bind_text(s, i, text, -1, SQLITE_STATIC);
+}
+
+void ot_sqlite_bind_time(struct ot_sqlite_db *db, sqlite3_stmt *s, int i,
+                         int64_t us)
+{
+    if (us == 0)
+        db->f.bind_null(s, i);
+    else
+        db->f.bind_int64(s, i, us);
+}
+
+struct ot_slice ot_sqlite_column(struct ot_sqlite_db *db, sqlite3_stmt *s,
+                                 int i)
+{
+    const void *p;
+    int type = db->f.column_type(s, i);
+
+    if (type == SQLITE_NULL)
+        return ot_slice(NULL, 0);
+    /* Text first as text: the file may keep it as UTF-16. */
+    p = type == SQLITE_BLOB ? db->f.column_blob(s, i)
+                            : (const void *)db->f.column_text(s, i);
+    /* An empty blob has no address, and is not NULL all the same. */
+    return ot_slice(p != NULL ? p : "", (size_t)db->f.column_bytes(s, i));
+}
+
+/* --- transactions -------------------------------------------------------- */
+
+static int control(struct ot_sqlite_db *db, enum ot_sql which,
+                   struct outtray_error *err)
+{
+    sqlite3_stmt *s = ot_sqlite_stmt(db, which, err);
+
+    return s != NULL ? ot_sqlite_run(db, s, err) : err->code;
+}
+
+int ot_sqlite_begin_read(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    return control(db, OT_SQL_BEGIN_READ, err);
+}
+
+/* Never a plain BEGIN before a write: what it read would be an old snapshot,
+ * and the write would fail at once however long one is ready to wait. */
+int ot_sqlite_begin_write(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    return control(db, OT_SQL_BEGIN_WRITE, err);
+}
+
+int ot_sqlite_commit(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    return control(db, OT_SQL_COMMIT, err);
+}
+
+void ot_sqlite_rollback(struct ot_sqlite_db *db)
+{
+    struct outtray_error ignored;
+
+    if (db->c != NULL && !db->f.get_autocommit(db->c))
+        control(db, OT_SQL_ROLLBACK, &ignored);
+}

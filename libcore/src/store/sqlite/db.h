@@ -1,0 +1,93 @@
+/* db.h - one connection to an outbox in a SQLite file.
+ *
+ * Both halves of the store use it. It names every error with its file and with
+ * what to do, and knows when the file is not the one any more that it opened.
+ */
+#ifndef OT_SQLITE_DB_H
+#define OT_SQLITE_DB_H
+
+#include <sys/types.h>
+
+#include "conf/conf.h"
+#include "store/sqlite/api.h"
+
+#define OT_SQLITE_SCHEMA 1 /* of this program; it works with the one before */
+
+/* Every statement, prepared once per connection: see sql.def. */
+enum ot_sql {
+#define OT_SQL(name, text) OT_SQL_##name,
+#include "store/sqlite/sql.def"
+#undef OT_SQL
+    OT_SQL_COUNT
+};
+
+struct ot_sqlite_db {
+    struct ot_sqlite_api f;
+    sqlite3 *c;   /* NULL: not open */
+    char *path;   /* as the URL has it */
+    char *outbox; /* prefix of the tables */
+    pid_t pid;    /* of the process that opened it */
+    uint64_t device;
+    uint64_t inode; /* of the file that is open */
+    bool was_open;  /* once: a missing file was there before */
+    sqlite3_stmt *stmts[OT_SQL_COUNT];
+};
+
+/* Reads store.url and store.outbox. Opens nothing. */
+int ot_sqlite_db_init(struct ot_sqlite_db *, const struct outtray_conf *,
+                      struct outtray_error *err);
+void ot_sqlite_db_free(struct ot_sqlite_db *);
+
+/* flags: 0 or SQLITE_OPEN_CREATE. busy_ms: how long SQLite itself waits for a
+ * lock. Checks nothing of what is in the file but that it is a database. */
+int ot_sqlite_db_open(struct ot_sqlite_db *, int flags, int busy_ms,
+                      struct outtray_error *err);
+void ot_sqlite_db_close(struct ot_sqlite_db *);
+
+/* Is an outbox there, of a version that this program can relay? *version is 0
+ * if there is none. */
+int ot_sqlite_db_version(struct ot_sqlite_db *, int *version,
+                         struct outtray_error *err);
+int ot_sqlite_db_check_version(struct ot_sqlite_db *, int oldest,
+                               struct outtray_error *err);
+/* E_STORE_CONDITION if the file is not in WAL mode. */
+int ot_sqlite_db_check_wal(struct ot_sqlite_db *, struct outtray_error *err);
+
+/* E_STORE_UNAVAILABLE if the path leads to another file now, or to none;
+ * E_FORKED in another process than the one that opened it. */
+int ot_sqlite_db_check_file(struct ot_sqlite_db *, struct outtray_error *err);
+
+/* {{outbox}} becomes the prefix. */
+void ot_sqlite_expand(const struct ot_sqlite_db *, const char *sql,
+                      struct ot_buffer *out);
+/* Runs one or more statements without parameters. */
+int ot_sqlite_exec(struct ot_sqlite_db *, const char *sql,
+                   struct outtray_error *err);
+
+/* The statement, reset and ready to bind; NULL with err. */
+sqlite3_stmt *ot_sqlite_stmt(struct ot_sqlite_db *, enum ot_sql,
+                             struct outtray_error *err);
+/* 1: a row; 0: done, and reset; else a negative code, and reset. */
+int ot_sqlite_step(struct ot_sqlite_db *, sqlite3_stmt *,
+                   struct outtray_error *err);
+/* For a statement that gives no rows. */
+int ot_sqlite_run(struct ot_sqlite_db *, sqlite3_stmt *,
+                  struct outtray_error *err);
+
+void ot_sqlite_bind_text(struct ot_sqlite_db *, sqlite3_stmt *, int i,
+                         const char *s); /* NULL: NULL. Not copied. */
+void ot_sqlite_bind_time(struct ot_sqlite_db *, sqlite3_stmt *, int i,
+                         int64_t us); /* 0: NULL */
+/* Text or a blob of a column, valid until the next step; NULL: p is NULL. */
+struct ot_slice ot_sqlite_column(struct ot_sqlite_db *, sqlite3_stmt *, int i);
+
+int ot_sqlite_begin_read(struct ot_sqlite_db *, struct outtray_error *err);
+int ot_sqlite_begin_write(struct ot_sqlite_db *, struct outtray_error *err);
+int ot_sqlite_commit(struct ot_sqlite_db *, struct outtray_error *err);
+void ot_sqlite_rollback(struct ot_sqlite_db *); /* fine with none open */
+
+/* What SQLite said last, as one of ours. what: "reading events". */
+int ot_sqlite_fail(struct ot_sqlite_db *, int rc, const char *what,
+                   struct outtray_error *err);
+
+#endif

@@ -1,0 +1,100 @@
+/* fail.c - the errors of SQLite as ours, each with what to do. */
+#include "store/sqlite/db.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static int read_only(struct ot_sqlite_db *db, const char *what,
+                     struct outtray_error *err)
+{
+    if (access(db->path, W_OK) != 0 && errno == EACCES)
+        return ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
+                       "%s: %s: no right to write the file: give this user "
+                       "write access to it and to its folder",
+                       db->path, what);
+    return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
+                   "%s: %s: the file or its file system is read-only: make it "
+                   "writable, with its folder (-wal and -shm files are made "
+                   "beside it)",
+                   db->path, what);
+}
+
+static int cannot_open(struct ot_sqlite_db *db, const char *what,
+                       struct outtray_error *err)
+{
+    if (access(db->path, R_OK) != 0 && errno == EACCES)
+        return ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
+                       "%s: %s: no right to read the file or to enter its "
+                       "folder",
+                       db->path, what);
+    return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                   "%s: %s: %s: does its folder exist, and may this user "
+                   "write there (-wal and -shm files are made beside it)?",
+                   db->path, what, db->f.errmsg(db->c));
+}
+
+int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
+                   struct outtray_error *err)
+{
+    const char *said = db->c != NULL ? db->f.errmsg(db->c) : "no memory";
+    int code;
+
+    switch (rc & 0xff) {
+    case SQLITE_NOMEM:
+        code = ot_fail_nomem(err);
+        break;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        code = ot_fail(err, OUTTRAY_E_STORE_BUSY,
+                       "%s: %s: another connection holds the write lock: look "
+                       "for a transaction that stays open",
+                       db->path, what);
+        break;
+    case SQLITE_FULL:
+        code = ot_fail(err, OUTTRAY_E_STORE_FULL,
+                       "%s: %s: no room left: free space on its file system, "
+                       "or raise max_page_count",
+                       db->path, what);
+        break;
+    case SQLITE_IOERR:
+        code = ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                       "%s: %s: %s (%d): look at the disk and the system log",
+                       db->path, what, said, rc);
+        break;
+    case SQLITE_CORRUPT:
+        code = ot_fail(err, OUTTRAY_E_STORE,
+                       "%s: %s: the file is damaged (%s): stop what writes to "
+                       "it, run `PRAGMA integrity_check`, restore a backup",
+                       db->path, what, said);
+        break;
+    case SQLITE_NOTADB:
+        code = ot_fail(err, OUTTRAY_E_STORE,
+                       "%s is not a SQLite database (or it is encrypted): "
+                       "does store.url name the right file?",
+                       db->path);
+        break;
+    case SQLITE_READONLY:
+        code = read_only(db, what, err);
+        break;
+    case SQLITE_CANTOPEN:
+        code = cannot_open(db, what, err);
+        break;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        code = ot_fail(err, OUTTRAY_E_STORE_PERMISSION, "%s: %s: %s", db->path,
+                       what, said);
+        break;
+    default:
+        /* SQLite has one code for all that is wrong in a statement. */
+        code = strncmp(said, "no such table", 13) == 0
+                   ? ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
+                             "%s: %s: `outtray init` makes the outbox \"%s\"",
+                             db->path, said, db->outbox)
+                   : ot_fail(err, OUTTRAY_E_STORE, "%s: %s: %s", db->path, what,
+                             said);
+        break;
+    }
+    if (err != NULL)
+        err->native = rc;
+    return code;
+}
