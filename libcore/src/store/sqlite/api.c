@@ -8,11 +8,13 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ot_sqlite_api chosen; /* by outtray_sqlite_use */
 static bool is_chosen;
-static unsigned users; /* open files */
+static unsigned users;  /* open files */
+static pid_t users_pid; /* whose they are */
 
 static void *lookup_default(void *ctx, const char *name)
 {
@@ -107,12 +109,20 @@ int ot_sqlite_api_acquire(struct ot_sqlite_api *out, struct outtray_error *err)
     int code = 0;
 
     pthread_mutex_lock(&lock);
-    if (is_chosen)
+    /* SQLite believes that it holds the locks of the parent, whoever opens the
+     * file in the child. */
+    if (users > 0 && users_pid != getpid())
+        code = ot_fail(err, OUTTRAY_E_FORKED,
+                       "this process was forked from one that had a SQLite "
+                       "store open: open the first one after fork()");
+    else if (is_chosen)
         *out = chosen;
     else
         code = fill(out, lookup_default, NULL, "this process", err);
-    if (code == 0)
+    if (code == 0) {
         users++;
+        users_pid = getpid();
+    }
     pthread_mutex_unlock(&lock);
     return code;
 }

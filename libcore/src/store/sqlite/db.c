@@ -78,6 +78,7 @@ int ot_sqlite_db_init(struct ot_sqlite_db *db, const struct outtray_conf *conf,
     int code;
 
     memset(db, 0, sizeof(*db));
+    db->pid = getpid();
     if (url == NULL)
         return ot_fail(err, OUTTRAY_E_CONF,
                        "store.url is not set: write sqlite:///path/to/file.db");
@@ -119,6 +120,8 @@ int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
                        "the store of %s was opened before fork(): open it in "
                        "the child",
                        db->path);
+    if (db->c == NULL)
+        return 0;
     if (stat(db->path, &st) != 0)
         return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
                        "%s is gone while it was in use: put it back, with its "
@@ -177,7 +180,6 @@ int ot_sqlite_db_open(struct ot_sqlite_db *db, int flags, int busy_ms,
     code = ot_sqlite_api_acquire(&db->f, err);
     if (code != 0)
         return code;
-    db->pid = getpid();
     code = open_file(db, flags, busy_ms, err);
     if (code != 0) {
         db->f.close_v2(db->c);

@@ -26,7 +26,7 @@ struct ot_sqlite_db {
     sqlite3 *c;   /* NULL: not open */
     char *path;   /* as the URL has it */
     char *outbox; /* prefix of the tables */
-    pid_t pid;    /* of the process that opened it */
+    pid_t pid;    /* of the process that it belongs to */
     uint64_t device;
     uint64_t inode; /* of the file that is open */
     bool was_open;  /* once: a missing file was there before */
@@ -53,8 +53,8 @@ int ot_sqlite_db_check_version(struct ot_sqlite_db *, int oldest,
 /* E_STORE_CONDITION if the file is not in WAL mode. */
 int ot_sqlite_db_check_wal(struct ot_sqlite_db *, struct outtray_error *err);
 
-/* E_STORE_UNAVAILABLE if the path leads to another file now, or to none;
- * E_FORKED in another process than the one that opened it. */
+/* E_STORE_UNAVAILABLE if the path leads to another file now than the one that
+ * is open, or to none; E_FORKED in another process than the one of init. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* {{outbox}} becomes the prefix. */

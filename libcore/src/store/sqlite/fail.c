@@ -74,7 +74,12 @@ int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
                        db->path);
         break;
     case SQLITE_READONLY:
-        code = read_only(db, what, err);
+        code = rc == SQLITE_READONLY_DBMOVED
+                   ? ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                             "%s: %s: the file was moved or replaced while it "
+                             "was in use",
+                             db->path, what)
+                   : read_only(db, what, err);
         break;
     case SQLITE_CANTOPEN:
         code = cannot_open(db, what, err);

@@ -137,7 +137,7 @@ static int read_snapshot(struct relay *r, struct progress *p,
         code = number(r, OT_SQL_DATA_VERSION, &version, err);
     if (code != 0)
         return code;
-    if (version != r->known.data_version || r->seen == 0)
+    if (version != r->known.data_version)
         r->seen++;
     r->known.data_version = version;
     r->known.last_seq = last_seq;

@@ -31,14 +31,17 @@ static void disconnect(struct relay *r)
 {
     ot_sqlite_db_close(&r->db);
     r->known.valid = false;
+    /* Another connection counts anew: what it sees first is new. */
+    r->known.data_version = -1;
 }
 
 static int connect_file(struct relay *r, struct outtray_error *err)
 {
     int code;
 
-    if (r->db.c != NULL)
-        return ot_sqlite_db_check_file(&r->db, err);
+    code = ot_sqlite_db_check_file(&r->db, err);
+    if (code != 0 || r->db.c != NULL)
+        return code;
     code = ot_sqlite_db_open(&r->db, 0, 0, err);
     if (code == 0)
         code = ot_sqlite_db_check_version(&r->db, OT_SQLITE_SCHEMA - 1, err);
@@ -300,6 +303,7 @@ static int op_open(struct ot_store **out, const struct outtray_conf *conf,
     if (r == NULL)
         return ot_fail_nomem(err);
     r->base.ops = &ot_sqlite_store_ops;
+    r->known.data_version = -1;
     r->log = log;
     ot_uuid_text(owner, r->owner);
     r->start_now = strcmp(ot_conf_text(conf, "relay.start"), "now") == 0;
