@@ -3,24 +3,14 @@ shared servers, servers of their own, and the program."""
 
 import os
 import pathlib
-import sys
+import shutil
+import tempfile
 
 import pytest
-
-HERE = pathlib.Path(__file__).resolve().parent
-if str(HERE / "support") not in sys.path:
-    sys.path.insert(0, str(HERE / "support"))
-
-from kafka_server import Kafka  # noqa: E402
-from pg_server import Postgres  # noqa: E402
-from program import Program  # noqa: E402
-from topics import Topics  # noqa: E402
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(120))
+from kafka_server import Kafka
+from pg_server import Postgres
+from program import Program
+from topics import Topics
 
 
 def environment(name):
@@ -75,24 +65,22 @@ def outtray(tmp_path):
 
 
 @pytest.fixture
-def own_pg(tmp_path_factory):
+def own_pg():
     """Makes PostgreSQL servers for tests that kill or pause them:
     own_pg(version="system", settings=None)."""
+    # Not below tmp_path, which the user postgres may not enter.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
     made = []
 
     def make(version="system", settings=None):
-        folder = tmp_path_factory.mktemp("pg")
-        for parent in [folder, *folder.parents]:
-            if os.stat(parent).st_uid == os.getuid() and parent != HERE:
-                parent.chmod(parent.stat().st_mode | 0o055)
-            if parent.name.startswith("pytest-"):
-                break
-        made.append(Postgres(folder / "pg", version, settings))
+        made.append(Postgres(folder / str(len(made)), version, settings))
         return made[-1].start()
 
     yield make
     for server in made:
         server.stop()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from process import Process
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/asan"
-SUMMARY = re.compile(r"\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
+PREFIX = "outtray-test-"
+SUMMARY = re.compile(r"^\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
 
 
 def suites():
@@ -46,6 +47,14 @@ def interrupt(signum, _frame):
     raise Interrupted(signum)
 
 
+def remove_abandoned():
+    """Remove the scratch folders of runs that were killed."""
+    for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = Process.load(folder / "owner")
+        if owner and folder.stat().st_uid == os.getuid() and not owner.alive():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Scratch:
     """A scratch folder, the servers in it, and what runs beside them."""
 
@@ -57,8 +66,10 @@ class Scratch:
         process.adopt_orphans()
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, interrupt)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="outtray-test-"))
+        remove_abandoned()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder.chmod(0o755)
+        Process(os.getpid()).save(self.folder / "owner")
         self.environment = self._environment()
         try:
             self._start()
@@ -186,9 +197,9 @@ def run_tests(arguments):
             status |= result
             summary += lines
         if py_names:
-            command = [sys.executable, "-m", "pytest", "-q", "-ra"]
+            command = [sys.executable, "-m", "pytest", "-ra"]
             command += ["--color=yes"] if sys.stdout.isatty() else []
-            command += ["-p", "no:cacheprovider", "--durations=5"]
+            command += ["--durations=5"]
             command += ["-k", arguments.k] if arguments.k else []
             command += [f"tests/{name}" for name in py_names]
             result, lines = scratch.run(command, cwd=ROOT)
@@ -206,7 +217,9 @@ def run_servers(arguments):
     command = arguments.command or [os.environ.get("SHELL", "/bin/sh")]
     with Scratch({"pg", "kafka"}) as scratch:
         print(f"Scratch folder: {scratch.folder}", flush=True)
-        child = subprocess.Popen(command, env=scratch.environment)
+        child = subprocess.Popen(
+            command, env=scratch.environment, preexec_fn=process.end_with_parent
+        )
         # Ctrl-C is for the command; its shell is still there afterwards.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return child.wait()

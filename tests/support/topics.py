@@ -20,7 +20,8 @@ class Topics:
         name = name or f"t{os.getpid()}.{os.urandom(4).hex()}"
         config = {key.replace("_", "."): str(v) for key, v in settings.items()}
         new = NewTopic(name, partitions, replicas, config=config)
-        for future in self.admin().create_topics([new]).values():
+        admin = self.admin()  # lives until the futures are done
+        for future in admin.create_topics([new]).values():
             future.result(30)
         return name
 
@@ -34,6 +35,7 @@ class Topics:
         are there now, or the first `count` that arrive in time."""
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+        end = time.monotonic() + seconds
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -44,15 +46,11 @@ class Topics:
         )
         try:
             known = consumer.list_topics(topic, 10).topics[topic].partitions
-            consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in known])
+            parts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in known]
             if count is None:
-                marks = [
-                    consumer.get_watermark_offsets(TopicPartition(topic, p), 10)
-                    for p in known
-                ]
-                count = sum(high - low for low, high in marks)
+                count = sum(self._length(consumer, part, end) for part in parts)
+            consumer.assign(parts)
             found = []
-            end = time.monotonic() + seconds
             while len(found) < count and time.monotonic() < end:
                 for message in consumer.consume(count - len(found), 0.2):
                     assert message.error() is None, message.error()
@@ -64,3 +62,17 @@ class Topics:
     def values(self, topic, count=None, seconds=20):
         """The values of `read`."""
         return [message.value() for message in self.read(topic, count, seconds)]
+
+    @staticmethod
+    def _length(consumer, part, end):
+        """Messages in a partition; a new one has no leader for a moment."""
+        from confluent_kafka import KafkaException
+
+        while True:
+            try:
+                low, high = consumer.get_watermark_offsets(part, 5)
+                return high - low
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > end:
+                    raise
+                time.sleep(0.1)

@@ -1,0 +1,123 @@
+"""./dev on machines that lack something, and when it is interrupted."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import process
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def machine(folder, *stubs, **scripts):
+    """A PATH with little in it."""
+    folder.mkdir()
+    for name in ("sh", "dirname", "sed", "ls", "awk", "grep", "cat"):
+        (folder / name).symlink_to(shutil.which(name))
+    scripts.setdefault("id", "echo 1000")
+    for name in stubs:
+        scripts[name] = "exit 1"
+    for name, body in scripts.items():
+        path = folder / name.replace("_", "-")
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    return {"PATH": str(folder), "HOME": str(folder)}
+
+
+def dev(env, *arguments):
+    return subprocess.run(
+        [ROOT / "dev", *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_neither_root_nor_sudo(tmp_path):
+    done = dev(machine(tmp_path / "bin", "apt-get"), "build")
+    assert done.returncode == 3
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("apt-get install -y --no-install-recommends gcc ")
+    assert " librdkafka-dev" in line
+    assert "postgresql" not in line
+    assert "not root and no sudo" in done.stderr
+
+
+def test_sudo_that_needs_a_password_and_no_terminal(tmp_path):
+    done = dev(machine(tmp_path / "bin", "apt-get", "sudo"), "build")
+    assert done.returncode == 3
+    assert done.stdout.startswith("apt-get install ")
+
+
+def test_another_system(tmp_path):
+    done = dev(machine(tmp_path / "bin"), "build")
+    assert done.returncode == 3
+    assert "librdkafka 2.0.2 or newer" in done.stderr
+    assert "apt" not in done.stdout + done.stderr
+
+
+def test_root_gets_what_is_missing(tmp_path):
+    env = machine(
+        tmp_path / "bin",
+        id="echo 0",
+        apt_get='echo "$0 $*"; exit 0',
+        mkdir="",
+        rm="",
+        rmdir="",
+        chmod="",
+        mv="",
+    )
+    # apt.sh would write below /: the stubs above make that a failure.
+    env["APT_ROOT"] = str(tmp_path / "nowhere")
+    done = dev(env, "build")
+    assert done.returncode == 3
+    assert "installing with apt: gcc libc6-dev cmake" in done.stdout
+
+
+def test_demo_asks_for_no_server(tmp_path):
+    done = dev(machine(tmp_path / "bin", "apt-get"), "demo")
+    assert done.returncode == 3
+    for word in ("postgresql", "jre", "maven", "kafka-"):
+        assert word not in done.stdout.replace("librdkafka-dev", "")
+
+
+def test_unknown_words():
+    done = dev(dict(os.environ), "tset")
+    assert done.returncode == 2
+    assert "unknown command 'tset'" in done.stderr
+    done = dev(dict(os.environ), "help")
+    assert done.returncode == 0
+    assert "Suites: unit engine" in done.stdout
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_behind(tmp_path, signum):
+    """Whatever ends a run, its servers end with it."""
+    command = [ROOT / ".venv/bin/python", ROOT / "tests/support/run.py"]
+    command += ["servers", "sh", "-c", "echo ready; exec sleep 300"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    running = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    for line in running.stdout:
+        if line == b"ready\n":
+            break
+    below = [process.Process(pid) for pid in process.descendants(running.pid)]
+    assert len(below) > 3
+    running.send_signal(signum)
+    status = running.wait(30)
+    assert status == (-9 if signum == signal.SIGKILL else 128 + signum)
+    end = time.monotonic() + 10
+    while any(one.alive() for one in below):
+        assert time.monotonic() < end, [process.command_line(p.pid) for p in below]
+        time.sleep(0.05)
+    if signum != signal.SIGKILL:
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,116 @@
+"""The scratch servers: they start, die, hang and come back on request."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import psycopg
+import pytest
+from topics import Topics
+
+SERVERS = pathlib.Path(__file__).with_name("servers.py")
+
+
+def answer(url):
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        return connection.execute("SELECT 42").fetchone()[0]
+
+
+def test_postgres(own_pg):
+    server = own_pg(settings={"max_connections": 17})
+    assert answer(server.url) == 42
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        assert connection.execute("SHOW max_connections").fetchone() == ("17",)
+        connection.execute("CREATE TABLE kept AS SELECT 1")
+    server.kill()
+    assert server.process.alive() is False
+    with pytest.raises(psycopg.OperationalError):
+        answer(server.url)
+    url = server.url
+    server.start()
+    assert server.url == url
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+    server.pause()
+    with pytest.raises(psycopg.OperationalError):
+        answer(server.url)
+    server.resume()
+    assert answer(server.url) == 42
+
+
+def test_postgres_checks_the_password_of_one_role(own_pg):
+    server = own_pg()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE needs_password LOGIN PASSWORD 'right'")
+    good = server.url.replace("postgres@", "needs_password:right@")
+    assert answer(good) == 42
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        answer(good.replace("right", "wrong"))
+
+
+@pytest.mark.timeout(120)
+def test_kafka_nodes(own_kafka):
+    cluster = own_kafka(2)
+    topics = Topics(cluster.bootstrap)
+    assert len(topics.admin().list_topics(timeout=10).brokers) == 2
+    second = cluster.nodes[1]
+    second.kill()
+    assert not second.process.alive()
+    second.boot()
+    topic = topics.topic(replicas=2)
+    assert topics.values(topic) == []
+    cluster.nodes[0].pause()
+    cluster.nodes[0].resume()
+    assert len(topics.admin().list_topics(timeout=10).brokers) == 2
+
+
+def test_command_line(tmp_path):
+    """What the shell starts stays until it stops it."""
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, SERVERS, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    folder = tmp_path / "pg"
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    url = run("pg", "start", folder).strip().partition("=")[2]
+    try:
+        assert run("pg", "env", folder) == f"OUTTRAY_TEST_PG={url}\n"
+        assert answer(url) == 42
+    finally:
+        run("pg", "stop", folder)
+    with pytest.raises(psycopg.OperationalError):
+        answer(url)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="this user is the normal user")
+def test_as_a_normal_user(tmp_path):
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    os.chown(folder, 65534, 65534)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pg_server import Postgres\n"
+        "server = Postgres(sys.argv[2] + '/server').start()\n"
+        "print(server.url); server.stop()\n"
+    )
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", program, str(SERVERS.parent), str(folder)],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("postgresql://")
