@@ -48,9 +48,10 @@ CREATE TRIGGER {{outbox}}_event_headers BEFORE INSERT ON {{outbox}}_event
 BEGIN
     SELECT RAISE(ABORT, 'outtray: headers must be a flat JSON object of strings')
      WHERE EXISTS (SELECT 1 FROM json_each(NEW.headers) WHERE type <> 'text');
-    SELECT RAISE(ABORT, 'outtray: header names that begin with "outtray-" are reserved')
+    SELECT RAISE(ABORT, 'outtray: the header names "id", "type" and "outtray-..." are reserved')
      WHERE EXISTS (SELECT 1 FROM json_each(NEW.headers)
-                    WHERE key = '' OR lower(key) LIKE 'outtray-%');
+                    WHERE key = '' OR lower(key) IN ('id', 'type')
+                       OR lower(key) LIKE 'outtray-%');
 END;
 
 -- One row per subscription: how far it has read, and who may write here.
@@ -193,7 +194,8 @@ CREATE VIEW {{outbox}}_status AS
              WHERE m.subscription = c.subscription) AS commands
       FROM (SELECT b.*,
                (SELECT coalesce(max(q.seq), 0) FROM sqlite_sequence q
-                 WHERE q.name = '{{outbox}}_event') AS last_seq,
+                 WHERE q.name = '{{outbox}}_event' COLLATE NOCASE)
+                    AS last_seq,
                (SELECT count(*) FROM {{outbox}}_held h WHERE h.subscription =
                     b.subscription AND h.state = 'retrying') AS retrying,
                (SELECT count(*) FROM {{outbox}}_held h WHERE h.subscription =

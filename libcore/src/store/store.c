@@ -16,7 +16,7 @@ static const struct choice choices[] = {
     {"postgresql", NULL, NULL},
     {"postgres", NULL, NULL},
 #endif
-    {"sqlite", &ot_sqlite_store_ops, NULL},
+    {"sqlite", &ot_sqlite_store_ops, &ot_sqlite_admin_ops},
     {"memory", NULL, NULL},
 };
 

@@ -1,6 +1,9 @@
 /* db.c - opening the file, and running statements on it. */
 #include "store/sqlite/db.h"
 
+#include "event/outbox.h"
+
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,18 +17,18 @@ static const char *const texts[] = {
 
 /* The prefix goes into SQL as it is, so that everybody can type the names of
  * the tables without quotes. */
-static bool name_ok(const char *s)
+static int check_name(const char *name, struct outtray_error *err)
 {
-    size_t n = strlen(s);
+    int code = ot_outbox_check(name, OUTTRAY_E_CONF, err);
 
-    if (n == 0 || n > 40 || (s[0] >= '0' && s[0] <= '9') ||
-        strncmp(s, "sqlite_", 7) == 0)
-        return false;
-    for (; *s != '\0'; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
-              (*s >= '0' && *s <= '9') || *s == '_'))
-            return false;
-    return true;
+    if (code != 0)
+        return ot_fail_context(err, code, "store.outbox \"%s\"", name);
+    if (strncasecmp(name, "sqlite_", 7) == 0)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "store.outbox \"%s\": SQLite keeps names that begin "
+                       "with sqlite_ for itself",
+                       name);
+    return 0;
 }
 
 /* sqlite:///abs/olute, sqlite:relative. */
@@ -82,12 +85,9 @@ int ot_sqlite_db_init(struct ot_sqlite_db *db, const struct outtray_conf *conf,
     if (url == NULL)
         return ot_fail(err, OUTTRAY_E_CONF,
                        "store.url is not set: write sqlite:///path/to/file.db");
-    if (outbox == NULL || !name_ok(outbox))
-        return ot_fail(err, OUTTRAY_E_CONF,
-                       "store.outbox: \"%s\" cannot be the prefix of SQLite "
-                       "tables: use up to 40 letters, digits and _, first a "
-                       "letter",
-                       outbox != NULL ? outbox : "");
+    code = check_name(outbox, err);
+    if (code != 0)
+        return code;
     code = path_of(url, &db->path, err);
     if (code != 0)
         return code;
