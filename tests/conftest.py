@@ -59,7 +59,7 @@ def kafka():
 @pytest.fixture
 def outtray(tmp_path):
     """The program, run in a scratch folder; what it started is stopped."""
-    program = Program(environment("OUTTRAY_BIN"), tmp_path)
+    program = Program(environment("OUTTRAY_TEST_BIN"), tmp_path)
     yield program
     program.stop_all()
 

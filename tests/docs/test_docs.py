@@ -18,7 +18,7 @@ PAGES = [
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_examples(page, pg, kafka, tmp_path):
-    program = pathlib.Path(os.environ["OUTTRAY_BIN"])
+    program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
     servers = {"PG": pg.url, "KAFKA": kafka.bootstrap}
     problems = examples.run(
         (ROOT / page).read_text(), tmp_path, servers, program.parent

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("OUTTRAY_BUILD_DIR", ROOT / "build/asan"))
+BUILD = pathlib.Path(os.environ.get("OUTTRAY_TEST_BUILD", ROOT / "build/asan"))
 PROGRAM = """\
 #include <outtray.h>
 #include <stdio.h>

@@ -120,11 +120,19 @@ class Scratch:
         (self.folder / "tmp").mkdir()
         (self.folder / "tmp").chmod(0o1777)
         suppressions = ROOT / "tests/support/lsan.supp"
-        environment = {
-            **os.environ,
+        # The user's settings must not change what tests see.
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OUTTRAY_", "PG"))
+        }
+        return {
+            **clean,
             "TMPDIR": str(self.folder / "tmp"),
             "OUTTRAY_SOURCE_DIR": str(ROOT),
-            "OUTTRAY_BUILD_DIR": str(BUILD),
+            "OUTTRAY_TEST_BUILD": str(BUILD),
+            # Another program may be tested: OUTTRAY_BIN=… ./dev test cli
+            "OUTTRAY_TEST_BIN": os.environ.get("OUTTRAY_BIN", str(BUILD / "outtray")),
             "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:"
             "detect_stack_use_after_return=1",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -132,15 +140,6 @@ class Scratch:
             "PYTHONPATH": str(ROOT / "tests/support"),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        environment.setdefault("OUTTRAY_BIN", str(BUILD / "outtray"))
-        # A configuration of the user's must not change what tests see.
-        keep = ("SOURCE_DIR", "BUILD_DIR", "BIN")
-        for name in list(environment):
-            if name.startswith("OUTTRAY_") and name[8:] not in keep:
-                del environment[name]
-        for name in [n for n in environment if n.startswith("PG")]:
-            del environment[name]
-        return environment
 
     def _start(self):
         if "pg" in self.needs:
