@@ -46,6 +46,8 @@ struct ot_engine_options {
     int64_t probe_min_us, probe_max_us;
     int64_t breaker_min_us, breaker_max_us;
     int64_t limit_events_per_s, limit_bytes_per_s; /* 0: none */
+    int64_t leave_out_seqs; /* gaps at least so wide are left out of reads while
+                               their writers are known to be at work */
     uint64_t seed;
 };
 
@@ -134,9 +136,10 @@ enum ot_stall ot_engine_stall(const struct ot_engine *, int64_t now_us,
 
 struct ot_engine_stats {
     uint64_t read, submitted, ok, retry, rejected, misconfigured, unavailable,
-        unknown;   /* events; the last six by outcome */
-    uint64_t dead; /* given up on */
-    uint64_t late; /* came out of a gap */
+        unknown;         /* events; the last six by outcome */
+    uint64_t dead;       /* given up on */
+    uint64_t late;       /* came out of a gap */
+    uint64_t unexpected; /* completions of nothing in flight: a bug. [INV-7] */
     uint64_t reads, writes, resets;
     int64_t position; /* written */
     int64_t read_position;

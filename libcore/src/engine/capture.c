@@ -1,0 +1,239 @@
+/* capture.c - replies that bring position, gaps and rows. */
+#include "engine/internal.h"
+
+/* --- asking ---------------------------------------------------------------- */
+
+/* Room in the window, counted in what is pinned. [INV-8] */
+static bool has_room(const struct ot_engine *e)
+{
+    return e->pinned < e->opt.window_events &&
+           e->pinned_bytes < e->opt.window_bytes;
+}
+
+static bool held_full(const struct ot_engine *e)
+{
+    return e->held >= e->opt.held_max;
+}
+
+static bool limited(const struct ot_engine *e)
+{
+    return ot_limiter_at(&e->limiter) > e->now_us;
+}
+
+static bool may_read(const struct ot_engine *e)
+{
+    return !e->paused && !e->stopping && !e->opt.apply_only && has_room(e) &&
+           !held_full(e);
+}
+
+bool ot_capture_blind(const struct ot_engine *e)
+{
+    return !e->stopping && !e->opt.apply_only && !may_read(e);
+}
+
+bool ot_capture_due(struct ot_engine *e)
+{
+    return may_read(e) && e->now_us >= e->next_read_us && !limited(e);
+}
+
+int64_t ot_capture_next(const struct ot_engine *e)
+{
+    if (!may_read(e))
+        return OT_NEVER;
+    int64_t limit_us = ot_limiter_at(&e->limiter);
+    return limit_us > e->next_read_us ? limit_us : e->next_read_us;
+}
+
+bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
+{
+    if (ot_gaps_ask(&e->gaps, e->opt.leave_out_seqs) != 0) {
+        e->nomem = true;
+        return false;
+    }
+    uint32_t room = e->opt.window_events - e->pinned;
+    size_t bytes = e->opt.window_bytes - e->pinned_bytes;
+    uint32_t limit = room < e->opt.batch_events ? room : e->opt.batch_events;
+    *out = (struct ot_read_request){
+        .position = e->read_position,
+        .gaps = e->gaps.asked,
+        .ngaps = e->gaps.nasked,
+        .with_locks = e->gaps.n > 0,
+        .limit = ot_limiter_events(&e->limiter, limit),
+        .budget = bytes < e->opt.batch_bytes ? bytes : e->opt.batch_bytes,
+    };
+    return true;
+}
+
+/* --- a read ----------------------------------------------------------------- */
+
+static bool ascending(const struct ot_rows *rows)
+{
+    for (uint32_t i = 1; i < rows->n; i++)
+        if (rows->events[i].seq <= rows->events[i - 1].seq)
+            return false;
+    return true;
+}
+
+static void add_row(struct ot_engine *e, struct ot_rows *rows,
+                    const struct ot_event *event, uint64_t lsn,
+                    int64_t position)
+{
+    bool late = event->seq <= position;
+    if (late && !ot_gaps_asked(&e->gaps, event->seq)) {
+        ot_log(e->log, OT_ERROR, "engine",
+               "event %lld came back although it was not asked for",
+               (long long)event->seq);
+        return;
+    }
+    e->stats.read++;
+    e->stats.late += late;
+    if (event->filtered)
+        return; /* settled on reading */
+    uint32_t id = ot_window_item(e, rows, event);
+    ot_rows_ref(rows, 1);
+    struct ot_item *item = ot_item(e, id);
+    item->lsn = lsn;
+    item->late = late;
+    ot_window_append(e, id);
+}
+
+static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
+                     int64_t position)
+{
+    struct ot_rows *rows = read->rows;
+    bool open = e->admit < e->tail;
+    for (uint32_t i = 0; i < rows->n; i++)
+        add_row(e, rows, &rows->events[i], read->lsn, position);
+    if (rows->refs > 1) {
+        e->pinned += rows->n;
+        e->pinned_bytes += rows->bytes;
+    }
+    if (!open)
+        e->barrier_us = e->now_us;
+    if (rows->n > 0)
+        e->dirty = true; /* if only by a filtered row or a new gap */
+}
+
+static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
+{
+    uint32_t n = read->rows->n;
+    e->read_all = !read->cut && n == 0;
+    if (n > 0) {
+        e->poll_us = e->opt.poll_min_us;
+    } else {
+        e->poll_us *= 2;
+        if (e->poll_us > e->opt.poll_max_us)
+            e->poll_us = e->opt.poll_max_us;
+    }
+    if (e->gaps.n > 0 && e->poll_us > OT_GAP_POLL_US)
+        e->poll_us = OT_GAP_POLL_US;
+    e->next_read_us = e->now_us + e->poll_us;
+    /* A full batch, or a barrier that the next reply may lift. */
+    if (read->cut || e->admit < e->tail)
+        e->next_read_us = e->now_us;
+}
+
+static void take(struct ot_engine *e, const struct ot_read_reply *read)
+{
+    int64_t position = e->read_position;
+    size_t gaps = e->gaps.n;
+    if (!ascending(read->rows)) {
+        struct outtray_error err = {0};
+        ot_fail(&err, OUTTRAY_E_INTERNAL, "rows of a read are not in order");
+        ot_engine_fail(e, err.code, &err);
+        return;
+    }
+    if (ot_window_room(e, read->rows->n) != 0 ||
+        ot_gaps_take(&e->gaps, read, &e->read_position) != 0) {
+        e->nomem = true;
+        return;
+    }
+    if (gaps > 0 && read->has_locks)
+        e->dirty = true; /* some may have died */
+    add_rows(e, read, position);
+    ot_window_admit(e);
+    set_pace(e, read);
+}
+
+void ot_capture_read(struct ot_engine *e, const struct ot_reply *reply)
+{
+    const struct ot_read_reply *read = &reply->read;
+    e->stats.reads++;
+    ot_engine_clock(e, read->db_now_us);
+    e->want_commands |=
+        read->has_commands && e->ndone == 0 && e->ndone_writing == 0;
+    e->stats.last_seq = read->last_seq;
+    if (!ot_incarnation_equal(&read->incarnation, &e->incarnation)) {
+        ot_log(e->log, OT_WARN, "engine",
+               "the database was restarted: the cursor is loaded again");
+        ot_engine_reset(e, 0);
+    } else if (read->last_seq < e->read_position) {
+        ot_log(e->log, OT_WARN, "engine",
+               "the log ends at %lld, before the cursor at %lld",
+               (long long)read->last_seq, (long long)e->read_position);
+        ot_engine_reset(e, 0); /* the load decides */
+    } else {
+        if (read->flush_lsn > e->flush_lsn)
+            e->flush_lsn = read->flush_lsn;
+        if (ot_gaps_stand(&e->gaps, &read->snapshot))
+            take(e, read);
+        else
+            e->next_read_us = e->now_us;
+        ot_window_admit(e);
+    }
+    ot_rows_unref(read->rows);
+}
+
+/* --- a load ------------------------------------------------------------------ */
+
+static bool behind(struct ot_engine *e, const struct ot_cursor_reply *cursor)
+{
+    if (cursor->last_seq >= cursor->position)
+        return false;
+    struct outtray_error err = {0};
+    ot_fail(&err, OUTTRAY_E_STORE_BEHIND,
+            "the log ends at %lld but the cursor is at %lld: the database was "
+            "restored, failed over or its sequence was set back, and new "
+            "events would be skipped; see what is missing with `outtray "
+            "doctor`, then set the sequence above the cursor, or move the "
+            "cursor with `outtray subscription`",
+            (long long)cursor->last_seq, (long long)cursor->position);
+    ot_engine_fail(e, err.code, &err);
+    return true;
+}
+
+void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
+{
+    const struct ot_cursor_reply *cursor = &reply->cursor;
+    ot_engine_clock(e, cursor->db_now_us);
+    e->stats.last_seq = cursor->last_seq;
+    e->incarnation = cursor->incarnation;
+    e->flush_lsn = cursor->flush_lsn;
+    if (behind(e, cursor))
+        return;
+    if (ot_cursor_load(&e->cursor, cursor->position, cursor->gaps,
+                       cursor->ngaps) != 0 ||
+        ot_gaps_load(&e->gaps, cursor->gaps, cursor->ngaps, cursor->position) !=
+            0) {
+        e->nomem = true;
+        return;
+    }
+    e->read_position = cursor->position;
+    e->paused = cursor->paused;
+    ot_held_load(e, cursor->held, cursor->nheld);
+    ot_error_clear(&e->error);
+    e->refused = false;
+    e->failed_us = 0;
+    e->phase = OT_PHASE_RUN;
+    e->poll_us = e->opt.poll_min_us;
+    e->next_read_us = e->now_us;
+    e->read_all = false;
+    e->want_commands = e->opt.apply_only;
+    e->commands_us = e->now_us;
+    e->write_us = e->now_us;
+    e->dirty = true;
+    ot_log(e->log, OT_INFO, "engine",
+           "relaying from %lld under fence %lld, %zu gaps, %zu held",
+           (long long)cursor->position, (long long)e->lease.fence,
+           cursor->ngaps, cursor->nheld);
+}

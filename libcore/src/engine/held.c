@@ -1,0 +1,307 @@
+/* held.c - events taken out of the stream, and the keys they hold.
+ *
+ * Entries that hold their key, and those that wait behind one, are linked in
+ * the lane of the key, by seq. A change of an entry is in memory at once and
+ * in the database with the next write; until then its event stays pinned. */
+#include "engine/internal.h"
+
+#define ERROR_TEXT 500 /* bytes of an error that are kept */
+
+uint32_t ot_held_find(const struct ot_engine *e, int64_t seq)
+{
+    return ot_index_find(&e->by_seq, (uint64_t)seq);
+}
+
+static uint32_t entry_new(struct ot_engine *e, int64_t seq)
+{
+    uint32_t id = e->free_entry;
+    if (id == OT_NIL) {
+        if (OT_GROW(e->entries, e->entries_size, e->nentries + 1) != 0) {
+            e->nomem = true;
+            return OT_NIL;
+        }
+        id = (uint32_t)e->nentries;
+    }
+    if (ot_index_put(&e->by_seq, (uint64_t)seq, id) != 0) {
+        e->nomem = true;
+        return OT_NIL;
+    }
+    if (id == e->nentries)
+        e->nentries++;
+    else
+        e->free_entry = e->entries[id].next;
+    e->entries[id] = (struct ot_entry){.h.seq = seq,
+                                       .item = OT_NIL,
+                                       .lane = OT_NIL,
+                                       .lane_prev = OT_NIL,
+                                       .lane_next = OT_NIL,
+                                       .prev = OT_NIL,
+                                       .next = OT_NIL,
+                                       .used = true};
+    e->held++;
+    return id;
+}
+
+static void drop_error(struct ot_entry *entry)
+{
+    ot_free((char *)entry->h.error);
+    entry->h.error = NULL;
+}
+
+void ot_held_error(struct ot_engine *e, uint32_t id, const char *text)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    drop_error(entry);
+    if (text == NULL)
+        return;
+    size_t n = strlen(text);
+    size_t at;
+    if (n > ERROR_TEXT) {
+        /* not in the middle of a character */
+        if (!ot_utf8_valid(ot_slice(text, n = ERROR_TEXT), &at))
+            n = at;
+    }
+    entry->h.error = ot_strndup(text, n); /* without it if there is no memory */
+}
+
+/* --- in the lane ---------------------------------------------------------- */
+
+void ot_held_link(struct ot_engine *e, uint32_t id, bool at_end)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    uint32_t lane_id = ot_lane_of(e, entry->h.key);
+    if (lane_id == OT_NIL)
+        return;
+    struct ot_lane *lane = ot_lane(e, lane_id);
+    uint32_t after = lane->held_last;
+    while (!at_end && after != OT_NIL &&
+           ot_entry(e, after)->h.seq > entry->h.seq)
+        after = ot_entry(e, after)->lane_prev;
+    uint32_t before =
+        after == OT_NIL ? lane->held_first : ot_entry(e, after)->lane_next;
+    entry->lane = lane_id;
+    entry->lane_prev = after;
+    entry->lane_next = before;
+    if (after == OT_NIL)
+        lane->held_first = id;
+    else
+        ot_entry(e, after)->lane_next = id;
+    if (before == OT_NIL)
+        lane->held_last = id;
+    else
+        ot_entry(e, before)->lane_prev = id;
+    if (!entry->loaded)
+        lane->unloaded++;
+}
+
+void ot_held_unlink(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    if (entry->lane == OT_NIL)
+        return;
+    struct ot_lane *lane = ot_lane(e, entry->lane);
+    if (entry->lane_prev == OT_NIL)
+        lane->held_first = entry->lane_next;
+    else
+        ot_entry(e, entry->lane_prev)->lane_next = entry->lane_next;
+    if (entry->lane_next == OT_NIL)
+        lane->held_last = entry->lane_prev;
+    else
+        ot_entry(e, entry->lane_next)->lane_prev = entry->lane_prev;
+    if (!entry->loaded)
+        lane->unloaded--;
+    entry->lane = entry->lane_prev = entry->lane_next = OT_NIL;
+}
+
+void ot_held_loaded(struct ot_engine *e, uint32_t id, bool loaded)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    if (entry->loaded == loaded)
+        return;
+    entry->loaded = loaded;
+    if (entry->lane == OT_NIL)
+        return;
+    if (loaded)
+        ot_lane(e, entry->lane)->unloaded--;
+    else
+        ot_lane(e, entry->lane)->unloaded++;
+}
+
+/* --- states --------------------------------------------------------------- */
+
+void ot_held_set(struct ot_engine *e, uint32_t id, enum ot_held_state state,
+                 bool holds_key, int64_t next_us)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    entry->h.state = state;
+    entry->h.holds_key = holds_key && entry->h.key != 0;
+    entry->h.next_us = next_us;
+    entry->due = false;
+    entry->probe = false;
+    bool waits = entry->h.key != 0 && (holds_key || state == OT_HELD_BLOCKED);
+    if (waits && entry->lane == OT_NIL)
+        ot_held_link(e, id, false);
+    else if (!waits)
+        ot_held_unlink(e, id);
+    if ((state == OT_HELD_RETRYING || state == OT_HELD_SCHEDULED) &&
+        ot_heap_push(&e->held_due, next_us, id) != 0)
+        e->nomem = true;
+}
+
+void ot_held_save(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    e->dirty = true;
+    if (entry->unsaved)
+        return;
+    if (OT_GROW(e->unsaved, e->unsaved_size, e->nunsaved + 1) != 0) {
+        e->nomem = true;
+        return;
+    }
+    entry->unsaved = true;
+    e->unsaved[e->nunsaved++] = id;
+}
+
+/* What the item went through becomes its entry's; out of its lane's items. */
+void ot_held_keep(struct ot_engine *e, uint32_t item_id,
+                  enum ot_held_state state, bool holds_key, int64_t next_us,
+                  const struct ot_completion *why)
+{
+    ot_lane_leave(e, item_id);
+    struct ot_item *item = ot_item(e, item_id);
+    item->state = OT_ITEM_HOLDING;
+    uint32_t id = item->held;
+    if (id == OT_NIL) {
+        id = entry_new(e, item->event->seq);
+        if (id == OT_NIL)
+            return;
+        ot_entry(e, id)->h.key = ot_lane_key(e, item->event);
+        ot_entry(e, id)->h.topic = ot_topic_of(e, item_id);
+        item->held = id;
+    }
+    struct ot_entry *entry = ot_entry(e, id);
+    entry->h.attempts = item->attempts;
+    entry->h.retried_us = item->retried_us;
+    entry->h.first_error_us = item->first_error_us;
+    entry->h.last_error_us = item->last_error_us;
+    if (why != NULL) {
+        entry->h.error_code = why->native_code;
+        ot_held_error(e, id, why->reason);
+    }
+    ot_held_loaded(e, id, false);
+    ot_held_set(e, id, state, holds_key, next_us);
+    if (item->ring == OT_NO_RING) {
+        entry->item = OT_NIL;
+        ot_window_settle(e, item_id);
+    } else {
+        entry->item = item_id;
+    }
+    ot_held_save(e, id);
+}
+
+/* The same, and its key is held from now on: nothing later may go. [INV-6] */
+void ot_hold(struct ot_engine *e, uint32_t item_id, enum ot_held_state state,
+             bool holds_key, int64_t next_us, const struct ot_completion *why)
+{
+    uint32_t lane = ot_item(e, item_id)->lane;
+    ot_held_keep(e, item_id, state, holds_key, next_us, why);
+    if (lane == OT_NIL || e->nomem)
+        return;
+    if (ot_lane(e, lane)->unloaded > 0)
+        ot_lane_close(e, lane);
+    ot_lane_go(e, lane);
+}
+
+static void entry_free(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    drop_error(entry);
+    ot_drain_unqueue(e, id);
+    ot_held_unlink(e, id);
+    ot_index_del(&e->by_seq, (uint64_t)entry->h.seq);
+    entry->used = entry->unsaved = entry->writing = false;
+    entry->next = e->free_entry;
+    e->free_entry = id;
+    e->held--;
+}
+
+/* An item loses its entry: what waited for the write is settled, what was
+ * fetched is forgotten, what is in flight comes home to nobody. */
+static void let_go(struct ot_engine *e, uint32_t item_id)
+{
+    struct ot_item *item = ot_item(e, item_id);
+    item->held = OT_NIL;
+    if (item->state == OT_ITEM_FLIGHT || item->state == OT_ITEM_OFFERED)
+        return;
+    ot_lane_leave(e, item_id);
+    ot_window_settle(e, item_id);
+}
+
+void ot_held_remove(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    uint32_t lane = entry->lane, item = entry->item;
+    if (OT_GROW(e->dels, e->dels_size, e->ndels + 1) != 0) {
+        e->nomem = true;
+        return;
+    }
+    e->dels[e->ndels++] = entry->h.seq;
+    e->dirty = true;
+    entry_free(e, id);
+    if (item != OT_NIL) {
+        if (lane == OT_NIL)
+            lane = ot_item(e, item)->lane;
+        let_go(e, item);
+    }
+    if (lane != OT_NIL)
+        ot_lane_go(e, lane);
+}
+
+/* --- from the database ---------------------------------------------------- */
+
+static void load_one(struct ot_engine *e, const struct ot_held *held)
+{
+    uint32_t id = entry_new(e, held->seq);
+    if (id == OT_NIL)
+        return;
+    struct ot_entry *entry = ot_entry(e, id);
+    entry->h = *held;
+    entry->h.error = NULL;
+    if (e->opt.ordering == OT_ORDER_NONE)
+        entry->h.key = 0;
+    ot_held_set(e, id, held->state, held->holds_key, held->next_us);
+    if (held->state == OT_HELD_WAITING)
+        ot_topic_waiting(e, held->topic);
+}
+
+void ot_held_load(struct ot_engine *e, const struct ot_held *held, size_t n)
+{
+    for (size_t i = 0; i < n && !e->nomem; i++)
+        load_one(e, &held[i]);
+    for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
+        struct ot_entry *entry = &e->entries[i];
+        if (entry->lane != OT_NIL) {
+            if (ot_lane(e, entry->lane)->held_first == i)
+                ot_lane_go(e, entry->lane);
+        } else if (entry->h.state == OT_HELD_BLOCKED) {
+            ot_drain_ready(e, (uint32_t)i); /* ordering = none since */
+        }
+    }
+}
+
+void ot_held_forget(struct ot_engine *e)
+{
+    for (size_t i = 0; i < e->nentries; i++)
+        if (e->entries[i].used)
+            drop_error(&e->entries[i]);
+    e->nentries = 0;
+    e->free_entry = OT_NIL;
+    e->held = 0;
+    ot_index_clear(&e->by_seq);
+    e->held_due.n = 0;
+    e->fetch.first = e->fetch.last = OT_NIL;
+    e->nfetch = 0;
+    e->nunsaved = 0;
+    e->ndels = 0;
+    e->ntopics = 0;
+}

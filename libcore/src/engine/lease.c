@@ -1,0 +1,35 @@
+/* lease.c - deadlines of the lease, on the relay's own monotonic clock. */
+#include "engine/lease.h"
+
+#define MAX_ASK_US INT64_C(1000000)
+
+void ot_lease_granted(struct ot_lease *lease, int64_t fence, int64_t sent_us)
+{
+    lease->fence = fence;
+    /* A tenth is left for clocks that run at different speeds. */
+    lease->deadline_us = sent_us + lease->ttl_us - lease->ttl_us / 10;
+    lease->renew_us = sent_us + lease->ttl_us / 3;
+}
+
+void ot_lease_taken(struct ot_lease *lease, struct ot_rng *rng,
+                    int64_t free_in_us, int64_t now_us)
+{
+    int64_t most =
+        lease->ttl_us / 3 < MAX_ASK_US ? lease->ttl_us / 3 : MAX_ASK_US;
+    int64_t pause = free_in_us < most ? free_in_us : most;
+    if (pause < 1000)
+        pause = 1000;
+    /* Relays that wait for the same lease do not ask at the same time. */
+    lease->ask_us = now_us + pause + ot_rng_between(rng, 0, most / 10);
+}
+
+void ot_lease_forget(struct ot_lease *lease)
+{
+    lease->fence = 0;
+    lease->deadline_us = 0;
+}
+
+bool ot_lease_expired(const struct ot_lease *lease, int64_t now_us)
+{
+    return lease->fence != 0 && now_us >= lease->deadline_us;
+}

@@ -1,0 +1,159 @@
+/* stall.c - why nothing is moving, and numbers. */
+#include "engine/internal.h"
+
+#include <stdio.h>
+
+const char *ot_stall_name(enum ot_stall stall)
+{
+    switch (stall) {
+    case OT_STALL_NONE:
+        return "none";
+    case OT_STALL_STOPPED:
+        return "stopped";
+    case OT_STALL_STORE:
+        return "store";
+    case OT_STALL_REFUSED:
+        return "refused";
+    case OT_STALL_LEASE:
+        return "lease";
+    case OT_STALL_PAUSED:
+        return "paused";
+    case OT_STALL_BREAKER:
+        return "breaker";
+    case OT_STALL_SINK:
+        return "sink";
+    case OT_STALL_LIMIT:
+        return "limit";
+    case OT_STALL_BARRIER:
+        return "barrier";
+    case OT_STALL_HELD_FULL:
+        return "held_full";
+    case OT_STALL_GAP:
+        return "gap";
+    }
+    return "?";
+}
+
+static enum ot_stall before_running(const struct ot_engine *e, char *detail,
+                                    size_t size)
+{
+    if (e->error.code != 0 && e->error.code != OUTTRAY_E_LEASE_HELD) {
+        snprintf(detail, size, "%.199s", e->error.text);
+        return e->refused ? OT_STALL_REFUSED : OT_STALL_STORE;
+    }
+    if (e->in_flight > 0) {
+        snprintf(detail, size,
+                 "the cursor is loaded again once the sink gave back %u events",
+                 e->in_flight);
+        return OT_STALL_SINK;
+    }
+    if (e->owner[0] != '\0') {
+        snprintf(detail, size, "relay %s owns the subscription", e->owner);
+        return OT_STALL_LEASE;
+    }
+    snprintf(detail, size, "waiting for the database");
+    return OT_STALL_STORE;
+}
+
+static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
+                             char *detail, size_t size)
+{
+    bool wants = e->ready.first != OT_NIL || e->nsuspects > 0 ||
+                 e->fetch.first != OT_NIL;
+    if (e->breaker.state != OT_BREAKER_CLOSED) {
+        char left[32];
+        int64_t us =
+            e->breaker.until_us > now_us ? e->breaker.until_us - now_us : 0;
+        snprintf(detail, size, "the sink is unavailable, next try in %s",
+                 ot_duration_text(us, left));
+        return OT_STALL_BREAKER;
+    }
+    if (e->in_flight > 0 && (!wants || e->sink_full)) {
+        snprintf(detail, size, "%u events are with the sink", e->in_flight);
+        return OT_STALL_SINK;
+    }
+    if (ot_limiter_at(&e->limiter) > now_us) {
+        snprintf(detail, size, "the limit or the broker asks for a pause");
+        return OT_STALL_LIMIT;
+    }
+    if (e->admit < e->tail) {
+        snprintf(detail, size, "waiting for the database to flush");
+        return OT_STALL_BARRIER;
+    }
+    return OT_STALL_NONE;
+}
+
+enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
+                              char detail[200])
+{
+    const size_t size = 200;
+    detail[0] = '\0';
+    if (e->phase == OT_PHASE_DONE || e->stopping)
+        return OT_STALL_STOPPED;
+    if (e->phase == OT_PHASE_LEASE || e->phase == OT_PHASE_LOAD)
+        return before_running(e, detail, size);
+    if (e->paused)
+        return OT_STALL_PAUSED;
+    enum ot_stall stall = sending(e, now_us, detail, size);
+    if (stall != OT_STALL_NONE)
+        return stall;
+    if (e->held >= e->opt.held_max) {
+        snprintf(detail, size, "%u events are held, the limit is %u", e->held,
+                 e->opt.held_max);
+        return OT_STALL_HELD_FULL;
+    }
+    if (e->gaps.n > 0 && e->head == e->tail) {
+        snprintf(detail, size,
+                 "%zu gaps from %lld on: open transactions hold them",
+                 e->gaps.n, (long long)e->gaps.v[0].first);
+        return OT_STALL_GAP;
+    }
+    return OT_STALL_NONE;
+}
+
+const struct outtray_error *ot_engine_error(const struct ot_engine *e)
+{
+    return &e->error;
+}
+
+void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
+{
+    *out = e->stats;
+    out->position = e->cursor.position;
+    out->read_position = e->read_position;
+    out->fence = e->lease.fence;
+    out->window = (uint32_t)(e->in_memory - e->fetched);
+    out->window_bytes = e->pinned_bytes;
+    out->in_flight = e->in_flight;
+    out->gaps = (uint32_t)e->gaps.n;
+    memset(out->held, 0, sizeof(out->held));
+    for (size_t i = 0; i < e->nentries; i++)
+        if (e->entries[i].used)
+            out->held[e->entries[i].h.state]++;
+    out->paused = e->paused;
+    out->breaker_open = e->breaker.state != OT_BREAKER_CLOSED;
+}
+
+/* Can it be delivered by waiting a little? Not what is dead, scheduled, or
+ * behind a dead one of its key. */
+static bool deliverable(const struct ot_engine *e, const struct ot_entry *entry)
+{
+    if (entry->h.state == OT_HELD_DEAD || entry->h.state == OT_HELD_SCHEDULED)
+        return entry->loaded || entry->due;
+    if (entry->lane == OT_NIL)
+        return true;
+    const struct ot_entry *first =
+        &e->entries[e->lanes[entry->lane].held_first];
+    return first->h.state != OT_HELD_DEAD;
+}
+
+bool ot_engine_empty(const struct ot_engine *e)
+{
+    if (e->phase != OT_PHASE_RUN || !e->read_all || e->gaps.n > 0 ||
+        e->in_memory > 0 || ot_save_pending(e))
+        return false;
+    for (size_t i = 0; i < e->nentries; i++)
+        if (e->entries[i].used && deliverable(e, &e->entries[i]))
+            return false;
+    return true;
+}

@@ -1,0 +1,147 @@
+/* submit.c - what is handed to the sink, and when. */
+#include "engine/internal.h"
+
+bool ot_submit_allowed(const struct ot_engine *e)
+{
+    return e->phase == OT_PHASE_RUN && e->lease.fence != 0 &&
+           e->now_us < e->lease.deadline_us && !e->paused && !e->sink_full &&
+           e->noffered == 0 && !(e->stopping && e->now_us >= e->soft_us);
+}
+
+static bool topic_waits(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    if (e->ntopics == 0 || !ot_topic_blocked(e, ot_topic_of(e, id)))
+        return false;
+    return item->held == OT_NIL || !ot_entry(e, item->held)->probe;
+}
+
+static void offer(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    item->state = OT_ITEM_OFFERED;
+    item->gen++;
+    e->sends[e->noffered] = (struct ot_send){
+        .event = item->event,
+        .ticket = (uint64_t)item->gen << 32 | id,
+        .fence = e->lease.fence,
+        .attempts = item->attempts,
+        .maybe_duplicate = item->maybe_duplicate,
+    };
+    e->offered[e->noffered++] = id;
+}
+
+static void offer_ready(struct ot_engine *e, uint32_t room)
+{
+    struct ot_limiter limiter = e->limiter; /* what is not taken is free */
+    while (e->noffered < room && e->ready.first != OT_NIL && !e->nomem) {
+        uint32_t id = e->ready.first;
+        if (topic_waits(e, id)) {
+            ot_hold(e, id, OT_HELD_WAITING, true, 0, NULL);
+            continue;
+        }
+        e->limited_until_us = ot_limiter_at(&limiter);
+        if (e->limited_until_us > e->now_us)
+            return;
+        ot_limiter_take(&limiter, ot_event_bytes(ot_item(e, id)->event),
+                        e->now_us);
+        ot_ready_remove(e, id);
+        offer(e, id);
+    }
+}
+
+static void offer_suspects(struct ot_engine *e, uint32_t room)
+{
+    uint32_t most = ot_bisect_offer(e, room);
+    for (uint32_t i = 0; i < most; i++)
+        offer(e, e->offered[i]); /* the same place */
+}
+
+bool ot_submit_ask(struct ot_engine *e, const struct ot_send **sends, size_t *n)
+{
+    bool bisecting = e->nsuspects > 0;
+    if (!ot_submit_allowed(e) || (bisecting && e->in_flight > 0) ||
+        (!bisecting && e->ready.first == OT_NIL))
+        return false;
+    uint32_t room = ot_breaker_room(&e->breaker, e->in_flight, e->now_us);
+    if (room > e->opt.batch_events)
+        room = e->opt.batch_events;
+    if (room == 0)
+        return false;
+    if (bisecting)
+        offer_suspects(e, room);
+    if (e->noffered == 0 && e->nsuspects == 0)
+        offer_ready(e, room);
+    *sends = e->sends;
+    *n = e->noffered;
+    return e->noffered > 0;
+}
+
+static void untaken(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    if (item->lane != OT_NIL && e->bisecting)
+        ot_lane(e, item->lane)->out--;
+    if (e->bisecting) {
+        item->state = OT_ITEM_SUSPECT;
+        return;
+    }
+    item->state = OT_ITEM_QUEUED;
+    item->prev = OT_NIL;
+    item->next = e->ready.first;
+    if (e->ready.first == OT_NIL)
+        e->ready.last = id;
+    else
+        ot_item(e, e->ready.first)->prev = id;
+    e->ready.first = id;
+}
+
+void ot_submit_taken(struct ot_engine *e, size_t n)
+{
+    if (n > e->noffered)
+        n = e->noffered;
+    if (n < e->noffered)
+        e->sink_full = true;
+    if (n > 0)
+        ot_breaker_sent(&e->breaker);
+    for (size_t i = 0; i < n; i++) {
+        struct ot_item *item = ot_item(e, e->offered[i]);
+        item->state = OT_ITEM_FLIGHT;
+        ot_limiter_take(&e->limiter, ot_event_bytes(item->event), e->now_us);
+    }
+    e->in_flight += (uint32_t)n;
+    e->stats.submitted += n;
+    for (size_t i = e->noffered; i > n; i--)
+        untaken(e, e->offered[i - 1]);
+    e->noffered = 0;
+}
+
+void ot_submit_due(struct ot_engine *e)
+{
+    struct ot_due due;
+    while (ot_heap_pop(&e->backoff, e->now_us, &due)) {
+        struct ot_item *item = ot_item(e, due.id);
+        if (item->state != OT_ITEM_BACKOFF || item->due_us != due.at_us)
+            continue;
+        item->state = OT_ITEM_READY;
+        if (item->lane == OT_NIL)
+            ot_ready_push(e, due.id);
+        else
+            ot_lane_go(e, item->lane);
+    }
+}
+
+/* Something could be sent but for the time. */
+int64_t ot_submit_next(const struct ot_engine *e)
+{
+    int64_t at_us = ot_heap_next(&e->backoff);
+    if (!ot_submit_allowed(e) ||
+        (e->ready.first == OT_NIL && e->nsuspects == 0))
+        return at_us;
+    int64_t send_us = OT_NEVER;
+    if (e->breaker.state == OT_BREAKER_OPEN)
+        send_us = e->breaker.until_us;
+    else if (e->limited_until_us > e->now_us)
+        send_us = e->limited_until_us;
+    return send_us < at_us ? send_us : at_us;
+}

@@ -1,0 +1,179 @@
+/* window.c - events that were read and are not settled, in read order.
+ *
+ * Every item holds one reference to its batch, so that a batch stays pinned
+ * until its last event is settled; limits count pinned batches. [INV-8] */
+#include "engine/internal.h"
+
+static int ring_room(struct ot_engine *e, uint64_t n)
+{
+    uint64_t want = e->tail - e->head + n;
+    if (want <= e->ring_size)
+        return 0;
+    size_t size = e->ring_size == 0 ? 64 : e->ring_size;
+    while (size < want)
+        size *= 2;
+    uint32_t *ring = ot_alloc(size * sizeof(*ring));
+    if (ring == NULL)
+        return OUTTRAY_E_NOMEM;
+    for (uint64_t i = e->head; i < e->tail; i++)
+        ring[i & (size - 1)] = e->ring[i & (e->ring_size - 1)];
+    ot_free(e->ring);
+    e->ring = ring;
+    e->ring_size = size;
+    return 0;
+}
+
+int ot_window_room(struct ot_engine *e, uint32_t n)
+{
+    size_t want = (size_t)e->in_memory + n, before = e->items_size;
+    if (ring_room(e, n) != 0 || OT_GROW(e->items, e->items_size, want) != 0)
+        return OUTTRAY_E_NOMEM;
+    for (size_t i = before; i < e->items_size; i++)
+        e->items[i] = (struct ot_item){.state = OT_ITEM_FREE};
+    return 0;
+}
+
+uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
+                        const struct ot_event *event)
+{
+    uint32_t id = e->free_item;
+    if (id != OT_NIL)
+        e->free_item = e->items[id].next;
+    else
+        id = (uint32_t)e->nitems++;
+    struct ot_item *item = ot_item(e, id);
+    *item = (struct ot_item){
+        .event = event,
+        .rows = rows,
+        .ring = OT_NO_RING,
+        .gen = item->gen,
+        .order = ++e->order,
+        .lane = OT_NIL,
+        .lane_prev = OT_NIL,
+        .lane_next = OT_NIL,
+        .prev = OT_NIL,
+        .next = OT_NIL,
+        .held = OT_NIL,
+        .state = OT_ITEM_READY,
+    };
+    e->in_memory++;
+    return id;
+}
+
+void ot_window_append(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    item->state = OT_ITEM_READ;
+    item->ring = e->tail;
+    e->ring[e->tail++ & (e->ring_size - 1)] = id;
+    if (item->late)
+        e->late++;
+}
+
+void ot_window_release(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    if (item->rows->refs == 1) {
+        e->pinned -= item->rows->n;
+        e->pinned_bytes -= item->rows->bytes;
+    }
+    ot_rows_unref(item->rows);
+    item->rows = NULL;
+    item->event = NULL;
+    item->state = OT_ITEM_FREE;
+    item->next = e->free_item;
+    e->free_item = id;
+    e->in_memory--;
+}
+
+/* Out of the ring: settled, or held in the database. */
+void ot_window_settle(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    if (item->ring != OT_NO_RING) {
+        e->ring[item->ring & (e->ring_size - 1)] = OT_NIL;
+        while (e->head < e->tail &&
+               e->ring[e->head & (e->ring_size - 1)] == OT_NIL)
+            e->head++;
+        if (e->admit < e->head)
+            e->admit = e->head;
+        if (item->late)
+            e->late--;
+        e->settled++;
+        e->dirty = true;
+    } else {
+        e->fetched--;
+    }
+    ot_window_release(e, id);
+}
+
+static void admit(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    item->state = OT_ITEM_READY;
+    if (item->event->deliver_us > ot_db_now(e)) {
+        ot_hold(e, id, OT_HELD_SCHEDULED, false, item->event->deliver_us, NULL);
+        return;
+    }
+    uint64_t key = ot_lane_key(e, item->event);
+    if (key == 0) {
+        ot_ready_push(e, id);
+        return;
+    }
+    uint32_t lane = ot_lane_of(e, key);
+    if (lane == OT_NIL)
+        return;
+    if (ot_lane(e, lane)->unloaded > 0) {
+        /* Its key is held: wait behind what is held. [INV-6] */
+        item->lane = lane;
+        ot_held_keep(e, id, OT_HELD_BLOCKED, false, 0, NULL);
+    } else {
+        ot_lane_join(e, lane, id);
+        ot_lane_go(e, lane);
+    }
+}
+
+/* The durability barrier: only what is flushed may be published. [INV-2] */
+void ot_window_admit(struct ot_engine *e)
+{
+    uint64_t before = e->admit;
+    while (e->admit < e->tail && !e->nomem) {
+        uint32_t id = e->ring[e->admit & (e->ring_size - 1)];
+        if (id != OT_NIL) {
+            if (ot_item(e, id)->lsn > e->flush_lsn)
+                break;
+            e->admit++;
+            admit(e, id);
+        } else {
+            e->admit++;
+        }
+    }
+    if (e->admit != before)
+        e->barrier_us = e->now_us;
+}
+
+/* Whatever is in the sink stays there, in order; only its completion is
+ * waited for. All else is read again. */
+void ot_window_forget(struct ot_engine *e)
+{
+    for (size_t i = 0; i < e->nitems; i++) {
+        struct ot_item *item = &e->items[i];
+        if (item->state == OT_ITEM_FREE || item->orphan)
+            continue;
+        item->lane = item->held = OT_NIL;
+        item->ring = OT_NO_RING;
+        if (item->state == OT_ITEM_FLIGHT) {
+            item->orphan = true;
+            e->orphans++;
+        } else {
+            ot_window_release(e, (uint32_t)i);
+        }
+    }
+    e->head = e->admit = e->tail;
+    e->ready.first = e->ready.last = OT_NIL;
+    e->backoff.n = 0;
+    e->late = e->settled = e->fetched = 0;
+    e->nsuspects = 0;
+    e->noffered = 0;
+    e->bisecting = false;
+}
