@@ -6,6 +6,8 @@
 # APT_ROOT is a folder to use instead of / for those two files (tests).
 set -eu
 root=${APT_ROOT:-}
+log=
+status=0
 policy=$root/usr/sbin/policy-rc.d
 kept=$policy.before-outtray
 mark="outtray: while its tests install packages"
@@ -18,7 +20,7 @@ restore() {
     elif grep -qsF "$mark" "$policy"; then
         rm -f "$policy"
     fi
-    rm -f "$cluster"
+    rm -f "$cluster" "$log"
     # The folder was made for nothing if no package came to own it.
     if [ ! -e "${cluster_dir%/*}/createcluster.conf" ]; then
         rmdir "$cluster_dir" "${cluster_dir%/*}" 2>/dev/null || true
@@ -41,5 +43,8 @@ echo "create_main_cluster = false" >"$cluster"
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 apt-get -qq update || echo "apt.sh: apt-get update failed, going on" >&2
-apt-get -qq install -y --no-install-recommends \
-    -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" </dev/null
+log=$(mktemp)
+apt-get -q install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+    -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1 || status=$?
+[ "$status" = 0 ] || cat "$log" >&2
+exit "$status"

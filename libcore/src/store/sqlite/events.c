@@ -31,7 +31,7 @@ static int seq_at(struct ot_sqlite_db *db, int64_t time_us, int64_t last,
     int code = 0;
 
     while (code == 0 && low < high) {
-        int64_t middle = low + (high - low) / 2, seq = middle, created;
+        int64_t middle = low + (high - low) / 2, seq = middle, created = 0;
 
         code = from_seq(db, &seq, &created, err);
         if (seq == 0 || seq >= high || created >= time_us)
