@@ -7,11 +7,14 @@ static const struct {
     const char *scheme;
     const struct ot_sink_ops *ops;
 } known[] = {
+#ifdef OUTTRAY_WITH_KAFKA
+    {"kafka", &ot_sink_kafka},
+#else
     {"kafka", NULL},
-    {"file", &ot_sink_file},
-    {"stdout", &ot_sink_stdout},
-    {"null", &ot_sink_null},
-    {"fault", &ot_sink_fault},
+#endif
+
+    {"file", &ot_sink_file},   {"stdout", &ot_sink_stdout},
+    {"null", &ot_sink_null},   {"fault", &ot_sink_fault},
 };
 
 static const char known_text[] =

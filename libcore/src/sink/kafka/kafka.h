@@ -1,0 +1,150 @@
+/* kafka.h - the parts of the Kafka sink, for its own files.
+ *
+ * An event lives in a slot from submit to its completion. It waits in the line
+ * of its topic until the topic is known to be good, then it is with the
+ * client. When the client must go (a fatal error, abandon), everything it has
+ * is purged, and nothing new is taken until the engine has seen the last
+ * completion: so nothing overtakes what must be sent again.
+ */
+#ifndef OT_SINK_KAFKA_KAFKA_H
+#define OT_SINK_KAFKA_KAFKA_H
+
+#include <librdkafka/rdkafka.h>
+#include <sys/types.h>
+
+#include "sink/done.h"
+#include "sink/kafka/classify.h"
+#include "sink/kafka/client.h"
+#include "sink/reasons.h"
+#include "sink/sink.h"
+
+#define OT_NO_SLOT UINT32_MAX
+
+struct ot_kafka_slot {
+    const struct ot_event *event; /* NULL: free */
+    struct ot_kafka_topic *topic;
+    uint64_t ticket;
+    int64_t fence;
+    uint32_t generation; /* of the opaque that goes with the message */
+    uint32_t next;       /* in the line of its topic, or free */
+    bool maybe_duplicate;
+    bool alone;
+};
+
+enum ot_kafka_topic_state {
+    OT_TOPIC_NEW,    /* nothing known */
+    OT_TOPIC_ASKING, /* events wait for the answer */
+    OT_TOPIC_GOOD,
+    OT_TOPIC_BAD, /* fails everything until the engine has seen it all */
+};
+
+struct ot_kafka_topic {
+    struct ot_kafka_topic *next_in_bucket;
+    struct ot_kafka_topic *newer, *older; /* by use */
+    struct ot_kafka_topic *next_waiting;
+    bool in_waiting;
+    struct ot_slice of; /* the topic of its events; owned */
+    char *name;         /* broker-side; owned */
+    rd_kafka_topic_t *handle;
+    enum ot_kafka_topic_state state;
+    bool asked;                  /* an answer will carry its address */
+    rd_kafka_resp_err_t verdict; /* why it is BAD, or must be */
+    uint32_t first, last;        /* the line */
+    size_t with_client;
+    uint32_t lone;    /* sent with nothing of its topic beside it, or none */
+    bool exclusive;   /* … on demand: nothing may join it */
+    int64_t moved_us; /* last report, or first send */
+    int64_t stuck_asked_us;
+};
+
+enum { OT_KAFKA_BUCKETS = 1024, OT_KAFKA_TOPICS = 1000 };
+
+struct ot_kafka_topics {
+    struct ot_kafka_topic *bucket[OT_KAFKA_BUCKETS];
+    struct ot_kafka_topic *newest, *oldest;
+    struct ot_kafka_topic *waiting; /* have a line */
+    size_t n;
+    bool one_name; /* sink.topic has no ${topic}: all share one */
+};
+
+struct ot_kafka {
+    struct ot_sink base;
+    const struct ot_log *log;
+    struct outtray_conf *conf;
+    rd_kafka_conf_t *settings;
+    char *hosts;
+    bool auto_create;
+    struct ot_wake wake;
+
+    struct ot_kafka_client *client; /* NULL: none yet */
+    pid_t pid;                      /* that made the client */
+    bool draining;                  /* it is purged and must go */
+    int64_t not_before_us;          /* next client after a fatal error */
+    int64_t fatal_us;               /* the last one */
+    int64_t pause_us;
+    uint64_t remade;
+
+    struct ot_kafka_slot *slots;
+    uint32_t nslots, free;
+    size_t pending;     /* slots in use */
+    size_t with_client; /* of these */
+    struct ot_kafka_topics topics;
+
+    rd_kafka_event_t *reports; /* being read */
+    bool more;                 /* the queue may have more */
+    struct ot_done done;       /* completions that no report brings */
+    struct ot_reasons reasons;
+
+    int64_t now_us;
+    int64_t looked_us; /* for stuck topics, and whether anybody is there */
+    bool alive_asked;
+    bool worked; /* anything ever */
+    bool down;
+    bool down_said; /* in the log */
+    int64_t down_since_us;
+    char trouble[200]; /* "" if all is well */
+    char stuck[200];
+};
+
+/* topics.c */
+struct ot_kafka_topic *ot_kafka_topic(struct ot_kafka *, struct ot_slice of);
+void ot_kafka_topics_free(struct ot_kafka_topics *);
+void ot_kafka_line_add(struct ot_kafka *, struct ot_kafka_topic *,
+                       uint32_t slot);
+uint32_t ot_kafka_line_take(struct ot_kafka *, struct ot_kafka_topic *);
+
+/* message.c: the slot's event goes to the client, or the error. */
+rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *, uint32_t slot);
+uint32_t ot_kafka_slot_of(const struct ot_kafka *, void *opaque);
+
+/* flow.c */
+uint32_t ot_kafka_slot_take(struct ot_kafka *, const struct ot_send *,
+                            struct ot_kafka_topic *);
+void ot_kafka_slot_free(struct ot_kafka *, uint32_t slot);
+/* Completes a slot that is not with the client. */
+void ot_kafka_fail(struct ot_kafka *, uint32_t slot, rd_kafka_resp_err_t err);
+void ot_kafka_fail_topic(struct ot_kafka *, struct ot_kafka_topic *,
+                         rd_kafka_resp_err_t err);
+void ot_kafka_ask(struct ot_kafka *, struct ot_kafka_topic *);
+/* Sends what can be sent of the lines. */
+void ot_kafka_flow(struct ot_kafka *);
+bool ot_kafka_may_send(const struct ot_kafka_topic *, bool alone);
+const char *ot_kafka_reason(struct ot_kafka *, const char *topic,
+                            rd_kafka_resp_err_t err, const char *said);
+
+/* reports.c */
+size_t ot_kafka_take_reports(struct ot_kafka *, struct ot_completion *out,
+                             size_t max);
+void ot_kafka_take_answers(struct ot_kafka *);
+/* Reads errors and logs at the head of the queue up to the first report. */
+void ot_kafka_listen(struct ot_kafka *);
+/* Purges the client: everything pending completes, then it is retired. */
+void ot_kafka_drain(struct ot_kafka *, const char *why);
+/* Gives the client to its thread. */
+void ot_kafka_retire(struct ot_kafka *, int64_t wait_us);
+
+/* check.c */
+int ot_kafka_check(struct ot_sink *, const char *destination, int timeout_ms,
+                   struct outtray_error *err);
+
+#endif

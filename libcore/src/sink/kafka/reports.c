@@ -1,0 +1,309 @@
+/* reports.c - what librdkafka tells: delivery reports, errors, logs; and the
+ * answers about topics. */
+#include "sink/kafka/kafka.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* Between two clients after the second fatal error within a minute. */
+static const int64_t PAUSE_US = 1000000;
+static const int64_t PAUSE_MAX_US = 30000000;
+static const int64_t CALM_US = 60000000;
+
+static void note_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
+                         const char *said)
+{
+    const char *advice = ot_kafka_classify(err)->advice;
+    char text[200];
+    snprintf(text, sizeof(text), "kafka: %.120s%s%.60s", said,
+             advice != NULL ? ": " : "", advice != NULL ? advice : "");
+    bool news = k->trouble[0] == '\0';
+    if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || news)
+        snprintf(k->trouble, sizeof(k->trouble), "%s", text);
+    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+        err == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+        if (!k->down) {
+            k->down = true;
+            k->down_since_us = k->now_us;
+        }
+    } else if (news) {
+        ot_log(k->log, OT_INFO, "kafka", "%s", text);
+    }
+}
+
+static void note_alive(struct ot_kafka *k)
+{
+    if (k->down && k->down_said) {
+        char text[32];
+        ot_log(k->log, OT_INFO, "kafka", "%s answers again after %s", k->hosts,
+               ot_duration_text(k->now_us - k->down_since_us, text));
+    }
+    k->down = false;
+    k->down_said = false;
+    k->worked = true;
+    k->trouble[0] = '\0';
+}
+
+static void reset_topics(struct ot_kafka *k)
+{
+    for (struct ot_kafka_topic *t = k->topics.newest; t != NULL; t = t->older) {
+        if (t->handle != NULL)
+            rd_kafka_topic_destroy(t->handle);
+        t->handle = NULL;
+        t->state = OT_TOPIC_NEW;
+        t->asked = false;
+        t->verdict = RD_KAFKA_RESP_ERR_NO_ERROR;
+        t->lone = OT_NO_SLOT;
+    }
+}
+
+void ot_kafka_drain(struct ot_kafka *k, const char *why)
+{
+    if (k->client == NULL || k->draining)
+        return;
+    ot_log(k->log, OT_DEBUG, "kafka", "the producer goes: %s", why);
+    k->draining = true;
+    k->more = true;
+    for (struct ot_kafka_topic *t = k->topics.newest; t != NULL; t = t->older) {
+        uint32_t slot;
+        while ((slot = ot_kafka_line_take(k, t)) != OT_NO_SLOT)
+            ot_kafka_fail(k, slot,
+                          t->verdict != RD_KAFKA_RESP_ERR_NO_ERROR
+                              ? t->verdict
+                              : RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+    }
+    rd_kafka_purge(k->client->rk, RD_KAFKA_PURGE_F_QUEUE |
+                                      RD_KAFKA_PURGE_F_INFLIGHT |
+                                      RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
+void ot_kafka_retire(struct ot_kafka *k, int64_t wait_us)
+{
+    if (k->client == NULL)
+        return;
+    if (k->reports != NULL)
+        rd_kafka_event_destroy(k->reports);
+    k->reports = NULL;
+    k->more = false;
+    k->draining = false;
+    k->alive_asked = false;
+    reset_topics(k);
+    ot_kafka_client_retire(k->client, wait_us);
+    k->client = NULL;
+    ot_wake_clear(&k->wake);
+}
+
+/* A producer with a fatal error does nothing any more: it goes, and the next
+ * one is made when the engine has seen what became of its events. */
+static void on_fatal(struct ot_kafka *k)
+{
+    char text[300] = "";
+    rd_kafka_resp_err_t err =
+        rd_kafka_fatal_error(k->client->rk, text, sizeof(text));
+    if (err == RD_KAFKA_RESP_ERR_NO_ERROR || k->draining)
+        return;
+    bool often = k->fatal_us != 0 && k->now_us < k->fatal_us + CALM_US;
+    k->pause_us = !often ? 0 : k->pause_us == 0 ? PAUSE_US : k->pause_us * 2;
+    if (k->pause_us > PAUSE_MAX_US)
+        k->pause_us = PAUSE_MAX_US;
+    k->fatal_us = k->now_us;
+    k->not_before_us = k->now_us + k->pause_us;
+    k->remade++;
+    ot_log(k->log, OT_WARN, "kafka",
+           "the producer failed for good and is made anew (%llu times so "
+           "far): %s (%s)",
+           (unsigned long long)k->remade, text, rd_kafka_err2name(err));
+    ot_kafka_drain(k, "fatal error");
+}
+
+static void on_log(struct ot_kafka *k, rd_kafka_event_t *event)
+{
+    const char *facility, *text;
+    int level;
+    if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
+        ot_log(k->log, OT_DEBUG, "kafka", "%s: %s", facility, text);
+}
+
+/* Everything but reports. */
+static void on_event(struct ot_kafka *k, rd_kafka_event_t *event)
+{
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG) {
+        on_log(k, event);
+    } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+        if (rd_kafka_event_error_is_fatal(event))
+            on_fatal(k);
+        else
+            note_trouble(k, rd_kafka_event_error(event),
+                         rd_kafka_event_error_string(event));
+    }
+    rd_kafka_event_destroy(event);
+}
+
+void ot_kafka_listen(struct ot_kafka *k)
+{
+    while (k->client != NULL && k->reports == NULL && k->more) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(k->client->queue, 0);
+        if (event == NULL)
+            k->more = false; /* the next one wakes us */
+        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+            k->reports = event;
+        else
+            on_event(k, event);
+    }
+}
+
+static const rd_kafka_message_t *next_report(struct ot_kafka *k)
+{
+    for (;;) {
+        ot_kafka_listen(k);
+        if (k->reports == NULL)
+            return NULL;
+        const rd_kafka_message_t *m = rd_kafka_event_message_next(k->reports);
+        if (m != NULL)
+            return m;
+        rd_kafka_event_destroy(k->reports);
+        k->reports = NULL;
+    }
+}
+
+/* "partition@offset" */
+static void write_receipt(char *at, const rd_kafka_message_t *m)
+{
+    char digits[24];
+    uint64_t parts[2] = {(uint64_t)m->partition, (uint64_t)m->offset};
+    if (m->partition < 0 || m->offset < 0) {
+        *at = '\0'; /* a copy the broker had already has none */
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        size_t n = 0;
+        do
+            digits[n++] = (char)('0' + parts[i] % 10);
+        while ((parts[i] /= 10) != 0);
+        while (n > 0)
+            *at++ = digits[--n];
+        *at++ = i == 0 ? '@' : '\0';
+    }
+}
+
+static const char *said_of(const rd_kafka_message_t *m)
+{
+#if RD_KAFKA_VERSION >= 0x020400ff
+    return rd_kafka_message_produce_errstr(m);
+#else
+    (void)m;
+    return NULL;
+#endif
+}
+
+static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
+                     struct ot_kafka_topic *topic, bool was_alone,
+                     struct ot_completion *out)
+{
+    rd_kafka_resp_err_t err = m->err;
+    bool purged = err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+                  err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+    if (purged && topic->verdict != RD_KAFKA_RESP_ERR_NO_ERROR)
+        err = topic->verdict; /* it is purged because of its topic */
+    const struct ot_kafka_class *c = ot_kafka_classify(err);
+    out->outcome = c->outcome;
+    out->scope = c->scope;
+    out->native_code = err;
+    out->maybe_persisted =
+        rd_kafka_message_status(m) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+    if (out->maybe_persisted && out->outcome == OT_UNAVAILABLE)
+        out->outcome = OT_UNKNOWN;
+    if (out->scope == OT_ITS_BATCH && was_alone)
+        out->scope = OT_THIS_EVENT;
+    out->reason = ot_kafka_reason(k, topic->name, err, said_of(m));
+    if (out->scope == OT_ITS_TOPIC && topic->state != OT_TOPIC_BAD)
+        ot_kafka_fail_topic(k, topic, err);
+    if (err == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT &&
+        topic->state == OT_TOPIC_GOOD)
+        topic->state = OT_TOPIC_NEW; /* ask for the true cause */
+}
+
+size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
+                             size_t max)
+{
+    size_t n = 0;
+    bool delivered = false;
+    const rd_kafka_message_t *m;
+    while (n < max && (m = next_report(k)) != NULL) {
+        uint32_t slot = ot_kafka_slot_of(k, m->_private);
+        assert(slot != OT_NO_SLOT); /* one report per message [INV-7] */
+        if (slot == OT_NO_SLOT)
+            continue;
+        struct ot_kafka_topic *topic = k->slots[slot].topic;
+        bool was_alone = topic->lone == slot;
+        topic->with_client--;
+        topic->moved_us = k->now_us;
+        if (was_alone)
+            topic->lone = OT_NO_SLOT;
+        k->with_client--;
+        struct ot_completion *c = &out[n++];
+        *c = (struct ot_completion){.ticket = k->slots[slot].ticket};
+        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            delivered = true;
+            write_receipt(c->receipt, m);
+        } else {
+            classify(k, m, topic, was_alone, c);
+        }
+        ot_kafka_slot_free(k, slot);
+    }
+    if (delivered)
+        note_alive(k);
+    return n;
+}
+
+static void on_new(struct ot_kafka *k, struct ot_kafka_topic *topic,
+                   const struct ot_kafka_ask *answer)
+{
+    if (ot_kafka_classify(answer->err)->outcome == OT_MISCONFIGURED) {
+        ot_kafka_fail_topic(k, topic, answer->err);
+        return;
+    }
+    if (topic->handle == NULL)
+        topic->handle = rd_kafka_topic_new(k->client->rk, topic->name, NULL);
+    if (topic->handle == NULL)
+        ot_kafka_fail_topic(k, topic, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION);
+    else
+        topic->state = OT_TOPIC_GOOD;
+}
+
+/* Without a local time-out librdkafka keeps events for ever if the right to
+ * see their topic was taken away: then the client must go. */
+static void on_stuck(struct ot_kafka *k, struct ot_kafka_topic *topic,
+                     const struct ot_kafka_ask *answer)
+{
+    if (topic->with_client == 0)
+        return;
+    if (ot_kafka_classify(answer->err)->outcome == OT_MISCONFIGURED) {
+        topic->verdict = answer->err;
+        ot_kafka_drain(k, "a topic is refused");
+    } else if (answer->leaderless > 0) {
+        snprintf(k->stuck, sizeof(k->stuck),
+                 "topic %.100s: %d of %d partitions have no leader: look at "
+                 "the brokers",
+                 topic->name, answer->leaderless, answer->partitions);
+    }
+}
+
+void ot_kafka_take_answers(struct ot_kafka *k)
+{
+    struct ot_kafka_ask *answer;
+    while (k->client != NULL && !k->draining &&
+           (answer = ot_kafka_client_answer(k->client)) != NULL) {
+        struct ot_kafka_topic *topic = answer->tag;
+        note_alive(k);
+        if (topic == NULL)
+            k->alive_asked = false;
+        else
+            topic->asked = false;
+        if (topic != NULL && topic->state == OT_TOPIC_ASKING)
+            on_new(k, topic, answer);
+        else if (answer->purpose == OT_ASK_STUCK)
+            on_stuck(k, topic, answer);
+        ot_kafka_ask_free(answer);
+    }
+}

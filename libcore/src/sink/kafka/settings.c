@@ -1,0 +1,312 @@
+/* settings.c - from the configuration of the relay to librdkafka's. */
+#include "sink/kafka/settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What the relay needs to keep its promises, and what suits it better than
+ * librdkafka's defaults. docs/sinks.md explains each. */
+static const struct {
+    const char *name;
+    const char *value;
+} defaults[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {"message.timeout.ms", "0"},       /* an outage is a state, not an error */
+    {"partitioner", "murmur2_random"}, /* the partition Java would choose */
+    {"linger.ms", "0"}, /* the relay knows where its batch ends */
+    {"compression.type", "lz4"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    {"reconnect.backoff.ms", "100"},
+    {"reconnect.backoff.max.ms", "1000"},
+    {"allow.auto.create.topics", "false"}, /* a typo makes no topic */
+    {"topic.metadata.propagation.max.ms", "5000"},
+    {"ssl.endpoint.identification.algorithm", "https"},
+    {"statistics.interval.ms", "0"},
+    {"log.connection.close", "false"},
+    {"log.queue", "true"},
+};
+
+/* What may not be set, and why. value NULL: to whatever. */
+static const struct {
+    const char *name;
+    const char *value;
+    const char *why;
+} denied[] = {
+    {"bootstrap.servers", NULL, "the servers come from sink.url"},
+    {"metadata.broker.list", NULL, "the servers come from sink.url"},
+    {"sasl.username", NULL, "the user comes from sink.url"},
+    {"sasl.password", NULL, "the password comes from sink.url"},
+    {"enable.idempotence", "false",
+     "without idempotence a retry reorders and duplicates events"},
+    {"enable.gapless.guarantee", "true",
+     "one rejected event would stop all topics"},
+    {"delivery.report.only.error", "true",
+     "the relay counts an event as delivered by its report only"},
+    {"partitioner", "random", "the events of a key would lose their order"},
+    {"transactional.id", NULL, "the relay does not use transactions"},
+    {"enabled_events", NULL, "the relay sets it"},
+    {"log.queue", NULL, "the relay sets it"},
+    {"internal.termination.signal", NULL,
+     "signals belong to the program around the relay"},
+    {"test.mock.num.brokers", NULL, "it would replace the servers"},
+    {"test.mock.broker.rtt", NULL, "it is for tests of librdkafka"},
+};
+
+enum { TEXT = 512 };
+
+static int set(rd_kafka_conf_t *rk, const char *name, const char *value,
+               struct outtray_error *err)
+{
+    char text[TEXT];
+    if (rd_kafka_conf_set(rk, name, value, text, sizeof(text)) ==
+        RD_KAFKA_CONF_OK)
+        return 0;
+    return ot_fail(err, OUTTRAY_E_CONF, "kafka.%s: %s", name, text);
+}
+
+static int set_number(rd_kafka_conf_t *rk, const char *name, int64_t value,
+                      struct outtray_error *err)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%lld", (long long)value);
+    return set(rk, name, text, err);
+}
+
+char *ot_kafka_setting(const rd_kafka_conf_t *rk, const char *name)
+{
+    size_t n = 0;
+    if (rd_kafka_conf_get(rk, name, NULL, &n) != RD_KAFKA_CONF_OK || n == 0)
+        return NULL;
+    char *text = ot_alloc(n + 1);
+    if (text == NULL)
+        return NULL;
+    text[0] = '\0';
+    if (rd_kafka_conf_get(rk, name, text, &n) == RD_KAFKA_CONF_OK &&
+        text[0] != '\0')
+        return text;
+    ot_free(text);
+    return NULL;
+}
+
+/* Edits from one name to the other, cut off at 64 characters. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[65];
+    size_t na = strlen(a), nb = strlen(b);
+    na = na > 64 ? 64 : na;
+    nb = nb > 64 ? 64 : nb;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= na; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= nb; j++) {
+            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            row[j] = best;
+        }
+    }
+    return row[nb];
+}
+
+static void nearest_of(const char **dump, size_t n, const char *name,
+                       unsigned *least, char best[64])
+{
+    for (size_t i = 0; dump != NULL && i + 1 < n; i += 2) {
+        unsigned d = distance(name, dump[i]);
+        if (d < *least) {
+            *least = d;
+            snprintf(best, 64, "%s", dump[i]);
+        }
+    }
+    if (dump != NULL)
+        rd_kafka_conf_dump_free(dump, n);
+}
+
+static int fail_unknown(const char *name, struct outtray_error *err)
+{
+    char best[64] = "";
+    unsigned least = 5; /* further away it is no slip of the finger */
+    size_t n = 0;
+    rd_kafka_conf_t *rk = rd_kafka_conf_new();
+    rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
+    const char **dump = rd_kafka_conf_dump(rk, &n);
+    nearest_of(dump, n, name, &least, best);
+    dump = rd_kafka_topic_conf_dump(topic, &n);
+    nearest_of(dump, n, name, &least, best);
+    rd_kafka_conf_destroy(rk);
+    rd_kafka_topic_conf_destroy(topic);
+    if (best[0] != '\0')
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "kafka.%s: librdkafka %s has no such setting; did you "
+                       "mean kafka.%s?",
+                       name, rd_kafka_version_str(), best);
+    return ot_fail(err, OUTTRAY_E_CONF,
+                   "kafka.%s: librdkafka %s has no such setting", name,
+                   rd_kafka_version_str());
+}
+
+static bool is_no(const char *value)
+{
+    return strcmp(value, "false") == 0 || strcmp(value, "f") == 0 ||
+           strcmp(value, "0") == 0 || strcmp(value, "none") == 0;
+}
+
+/* One setting of the user. */
+struct passing {
+    rd_kafka_conf_t *rk;
+    bool verify; /* sink.tls = verify */
+    struct outtray_error *err;
+};
+
+static int pass(void *ctx, const char *name, const char *value)
+{
+    struct passing *p = ctx;
+    for (size_t i = 0; i < OT_COUNT(denied); i++) {
+        if (strcmp(denied[i].name, name) != 0 ||
+            (denied[i].value != NULL && strcmp(denied[i].value, value) != 0))
+            continue;
+        return ot_fail(p->err, OUTTRAY_E_CONF, "kafka.%s cannot be %s: %s",
+                       name, denied[i].value != NULL ? value : "set",
+                       denied[i].why);
+    }
+    if (p->verify && is_no(value) &&
+        (strcmp(name, "enable.ssl.certificate.verification") == 0 ||
+         strcmp(name, "ssl.endpoint.identification.algorithm") == 0))
+        return ot_fail(p->err, OUTTRAY_E_CONF,
+                       "kafka.%s=%s contradicts sink.tls=verify: give the CA "
+                       "by kafka.ssl.ca.location, or write sink.tls=off",
+                       name, value);
+    char text[TEXT];
+    switch (rd_kafka_conf_set(p->rk, name, value, text, sizeof(text))) {
+    case RD_KAFKA_CONF_OK:
+        return 0;
+    case RD_KAFKA_CONF_UNKNOWN:
+        return fail_unknown(name, p->err);
+    default:
+        return ot_fail(p->err, OUTTRAY_E_CONF, "kafka.%s: %s", name, text);
+    }
+}
+
+static int set_sizes(rd_kafka_conf_t *rk, const struct outtray_conf *conf,
+                     struct outtray_error *err)
+{
+    /* The window is the limit; the client must never be. */
+    int64_t messages = 2 * ot_conf_int(conf, "relay.window_events") + 1000;
+    int64_t kbytes = 2 * ot_conf_int(conf, "relay.window_bytes") / 1024 + 65536;
+    int64_t largest = ot_conf_int(conf, "enqueue.max_payload_bytes") + 65536;
+    if (kbytes > INT32_MAX)
+        kbytes = INT32_MAX;
+    if (largest > 1000000000)
+        largest = 1000000000;
+    int code = set_number(rk, "queue.buffering.max.messages", messages, err);
+    if (code == 0)
+        code = set_number(rk, "queue.buffering.max.kbytes", kbytes, err);
+    if (code == 0 && largest > 1000000)
+        code = set_number(rk, "message.max.bytes", largest, err);
+    return code;
+}
+
+static int set_client_id(rd_kafka_conf_t *rk, const struct outtray_conf *conf,
+                         struct outtray_error *err)
+{
+    const char *outbox = ot_conf_text(conf, "store.outbox");
+    const char *subscription = ot_conf_text(conf, "relay.subscription");
+    bool plain = outbox == NULL || strcmp(outbox, "outtray") == 0;
+    char text[200];
+    snprintf(text, sizeof(text), "outtray-%.80s%s%.80s", plain ? "" : outbox,
+             plain ? "" : "-", subscription != NULL ? subscription : "main");
+    return set(rk, "client.id", text, err);
+}
+
+static int set_login(rd_kafka_conf_t *rk, const struct ot_url *url,
+                     struct outtray_error *err)
+{
+    if (url->user == NULL || url->user[0] == '\0')
+        return 0;
+    if (url->password == NULL)
+        return ot_fail(err, OUTTRAY_E_URL,
+                       "sink.url names the user %s but no password: write "
+                       "kafka://user:password@host:port",
+                       url->user);
+    int code = set(rk, "sasl.mechanism", "PLAIN", err);
+    if (code == 0)
+        code = set(rk, "sasl.username", url->user, err);
+    if (code == 0)
+        code = set(rk, "sasl.password", url->password, err);
+    return code;
+}
+
+/* Decides between plain text and TLS once everything else is known. */
+static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
+                        bool verify, bool given, struct outtray_error *err)
+{
+    bool away = !ot_hosts_loopback(url->hosts);
+    if (given) {
+        char *protocol = ot_kafka_setting(rk, "security.protocol");
+        bool tls = protocol != NULL && strstr(protocol, "ssl") != NULL;
+        ot_free(protocol);
+        if (tls || !away || !verify)
+            return 0;
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "kafka.security.protocol: %s is not on this machine "
+                       "and must be spoken to with TLS: take ssl or sasl_ssl, "
+                       "or write sink.tls=off",
+                       url->hosts);
+    }
+    bool tls = away && verify, login = url->user != NULL;
+    const char *protocol = tls     ? login ? "sasl_ssl" : "ssl"
+                           : login ? "sasl_plaintext"
+                                   : "plaintext";
+    return set(rk, "security.protocol", protocol, err);
+}
+
+static int find_protocol(void *ctx, const char *name, const char *value)
+{
+    (void)value;
+    *(bool *)ctx = *(bool *)ctx || strcmp(name, "security.protocol") == 0;
+    return 0;
+}
+
+int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
+                      const struct ot_url *url, struct outtray_error *err)
+{
+    *out = NULL;
+    rd_kafka_conf_t *rk = rd_kafka_conf_new();
+    const char *mode = ot_conf_text(conf, "sink.tls");
+    bool verify = mode == NULL || strcmp(mode, "off") != 0;
+    struct passing passing = {rk, verify, err};
+    bool given = ot_url_param(url, "security.protocol") != NULL;
+    int code = 0;
+
+    for (size_t i = 0; i < OT_COUNT(defaults) && code == 0; i++)
+        code = set(rk, defaults[i].name, defaults[i].value, err);
+    if (code == 0)
+        code = set_sizes(rk, conf, err);
+    if (code == 0)
+        code = set_client_id(rk, conf, err);
+    if (code == 0)
+        code = set(rk, "bootstrap.servers", url->hosts, err);
+    if (code == 0)
+        code = set_login(rk, url, err);
+    for (size_t i = 0; i < url->nparams && code == 0; i++)
+        code = pass(&passing, url->params[i].name, url->params[i].value);
+    if (code == 0)
+        code = ot_conf_each_passed(conf, "kafka.", pass, &passing);
+    if (code == 0)
+        ot_conf_each_passed(conf, "kafka.", find_protocol, &given);
+    if (code == 0)
+        code = set_protocol(rk, url, verify, given, err);
+    if (code != 0) {
+        rd_kafka_conf_destroy(rk);
+        return code;
+    }
+    rd_kafka_conf_set_events(rk, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
+                                     RD_KAFKA_EVENT_LOG);
+    *out = rk;
+    return 0;
+}

@@ -1,0 +1,17 @@
+/* settings.h - from the configuration of the relay to librdkafka's. */
+#ifndef OT_SINK_KAFKA_SETTINGS_H
+#define OT_SINK_KAFKA_SETTINGS_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "conf/conf.h"
+
+/* A template for producers: our defaults, what the URL says, then kafka.*.
+ * Events are on, servers are set. Destroy it with rd_kafka_conf_destroy. */
+int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
+                      const struct ot_url *url, struct outtray_error *err);
+
+/* The value of a setting as text, NULL if it has none; free with ot_free. */
+char *ot_kafka_setting(const rd_kafka_conf_t *, const char *name);
+
+#endif
