@@ -17,7 +17,7 @@ static const struct choice choices[] = {
     {"postgres", NULL, NULL},
 #endif
     {"sqlite", &ot_sqlite_store_ops, &ot_sqlite_admin_ops},
-    {"memory", NULL, NULL},
+    {"memory", &ot_memory_store_ops, NULL},
 };
 
 static int choose(const struct outtray_conf *conf, const struct choice **out,
