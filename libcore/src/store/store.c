@@ -13,8 +13,8 @@ struct choice {
 
 static const struct choice choices[] = {
 #ifdef OUTTRAY_WITH_POSTGRES
-    {"postgresql", NULL, NULL},
-    {"postgres", NULL, NULL},
+    {"postgresql", &ot_postgres_store_ops, NULL},
+    {"postgres", &ot_postgres_store_ops, NULL},
 #endif
     {"sqlite", &ot_sqlite_store_ops, &ot_sqlite_admin_ops},
     {"memory", &ot_memory_store_ops, NULL},

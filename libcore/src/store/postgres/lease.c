@@ -1,0 +1,257 @@
+/* lease.c - who may relay, and whether this database may be relayed from. */
+#include "store/postgres/pg.h"
+
+enum { TAG_FACTS = 1, TAG_GRANTED, TAG_WHOSE };
+
+/* --- the conditions of ordered capture ----------------------------------- */
+
+/* Asked for before a lease is taken; the answer is judged here, so that each
+ * refusal can say what to do. */
+static void say_facts(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(
+        script, TAG_FACTS,
+        "SELECT m.schema_version, pg_is_in_recovery(), "
+        "current_setting('transaction_read_only') = 'on', "
+        "a.attidentity = 'a', s.seqcache, s.seqincrement, s.seqcycle, "
+        "has_sequence_privilege(s.seqrelid, 'SELECT'), "
+        "has_table_privilege(a.attrelid, 'SELECT'), current_user::text "
+        "FROM \"%s\".meta m, pg_attribute a, pg_sequence s "
+        "WHERE a.attrelid = '\"%s\".event'::regclass AND a.attname = 'seq' "
+        "AND s.seqrelid = '\"%s\".event_seq_seq'::regclass",
+        pg->outbox, pg->outbox, pg->outbox);
+}
+
+static int judge_version(const struct ot_pg *pg, int version,
+                         struct outtray_error *err)
+{
+    int oldest = pg->version > 1 ? pg->version - 1 : 1;
+
+    if (version >= oldest && version <= pg->version)
+        return 0;
+    return ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                   "outbox \"%s\" has schema version %d, this program works "
+                   "with %d to %d; %s",
+                   pg->outbox, version, oldest, pg->version,
+                   version > pg->version ? "install a newer outtray"
+                                         : "run `outtray upgrade`");
+}
+
+static int judge_identity(const struct ot_pg *pg, const PGresult *r,
+                          struct outtray_error *err)
+{
+    if (!ot_pg_get_bool(r, 0, 3))
+        return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                       "outbox \"%s\": event.seq must be GENERATED ALWAYS, or "
+                       "an application can choose a seq that was passed; ALTER "
+                       "TABLE \"%s\".event ALTER seq SET GENERATED ALWAYS",
+                       pg->outbox, pg->outbox);
+    if (ot_pg_get_i64(r, 0, 4) != 1 || ot_pg_get_i64(r, 0, 5) != 1 ||
+        ot_pg_get_bool(r, 0, 6))
+        return ot_fail(
+            err, OUTTRAY_E_STORE_CONDITION,
+            "outbox \"%s\": the identity of event must have CACHE 1, "
+            "INCREMENT 1 and NO CYCLE, or keys lose their order; "
+            "ALTER SEQUENCE \"%s\".event_seq_seq CACHE 1 INCREMENT "
+            "1 NO CYCLE",
+            pg->outbox, pg->outbox);
+    return 0;
+}
+
+static int judge(const struct ot_pg *pg, const PGresult *r,
+                 struct outtray_error *err)
+{
+    int code;
+
+    if (PQntuples(r) != 1)
+        return ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                       "outbox \"%s\" says nothing of its version (table meta "
+                       "is empty); make it anew with `outtray init`",
+                       pg->outbox);
+    if (ot_pg_get_bool(r, 0, 1) || ot_pg_get_bool(r, 0, 2))
+        return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
+                       "the database is %s; connect to the primary (store.url "
+                       "takes several hosts)",
+                       ot_pg_get_bool(r, 0, 1) ? "a standby" : "read-only");
+    code = judge_version(pg, ot_pg_get_i32(r, 0, 0), err);
+    if (code == 0)
+        code = judge_identity(pg, r, err);
+    if (code == 0 && (!ot_pg_get_bool(r, 0, 7) || !ot_pg_get_bool(r, 0, 8))) {
+        struct ot_slice user = ot_pg_get_slice(r, 0, 9);
+
+        code = ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
+                       "role %.*s may not read the log of outbox \"%s\"; "
+                       "`outtray init --relay-role %.*s` grants what a relay "
+                       "needs",
+                       (int)user.n, user.p, pg->outbox, (int)user.n, user.p);
+    }
+    return code;
+}
+
+/* --- lease --------------------------------------------------------------- */
+
+static void lease_params(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_text_param(script, ot_slice_of(pg->subscription));
+    ot_pg_bytes_param(script, OT_PG_UUID, pg->owner.b, sizeof(pg->owner.b));
+}
+
+/* The first relay of a subscription makes its row. */
+static void say_first(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(script, 0,
+              "INSERT INTO \"%s\".cursor (subscription, position) "
+              "SELECT $1, CASE WHEN $2 THEN coalesce("
+              "pg_sequence_last_value('\"%s\".event_seq_seq'), 0) ELSE 0 END "
+              "ON CONFLICT (subscription) DO NOTHING",
+              pg->outbox, pg->outbox);
+    ot_pg_text_param(script, ot_slice_of(pg->subscription));
+    ot_pg_bool_param(script, pg->start_now);
+}
+
+static void say_take(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(script, TAG_GRANTED,
+              "UPDATE \"%s\".cursor SET owner = $2, fence = fence + 1, "
+              "lease_expires_at = clock_timestamp() + $3 * interval '1 us', "
+              "topics = $4 WHERE subscription = $1 AND (owner IS NULL OR "
+              "owner = $2 OR lease_expires_at IS NULL OR "
+              "lease_expires_at <= clock_timestamp()) RETURNING fence, ctid",
+              pg->outbox);
+    lease_params(pg, script);
+    ot_pg_i64_param(script, pg->lease.ttl_us);
+    ot_pg_text_param(script, ot_slice_of(pg->topics));
+}
+
+/* An expired lease is never revived: somebody may have seen it expired. */
+static void say_renew(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(script, TAG_GRANTED,
+              "UPDATE \"%s\".cursor SET "
+              "lease_expires_at = clock_timestamp() + $3 * interval '1 us' "
+              "WHERE subscription = $1 AND owner = $2 AND fence = $4 "
+              "AND lease_expires_at > clock_timestamp() RETURNING fence, ctid",
+              pg->outbox);
+    lease_params(pg, script);
+    ot_pg_i64_param(script, pg->lease.ttl_us);
+    ot_pg_i64_param(script, pg->lease.fence);
+}
+
+static void say_whose(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(script, TAG_WHOSE,
+              "SELECT owner, (extract(epoch FROM lease_expires_at - "
+              "clock_timestamp()) * 1000000)::int8 FROM \"%s\".cursor "
+              "WHERE subscription = $1",
+              pg->outbox);
+    ot_pg_text_param(script, ot_slice_of(pg->subscription));
+}
+
+static void say_lease(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    ot_pg_begin(pg, job, "READ COMMITTED");
+    if (pg->lease.take) {
+        say_first(pg, &job->script);
+        say_take(pg, &job->script);
+    } else {
+        say_renew(pg, &job->script);
+    }
+    say_whose(pg, &job->script);
+    ot_pg_commit(job);
+}
+
+static void hear_granted(struct ot_pg *pg, struct ot_lease_reply *out,
+                         const PGresult *r)
+{
+    out->granted = PQntuples(r) == 1;
+    pg->has_ctid = out->granted && PQgetlength(r, 0, 1) == sizeof(pg->ctid);
+    if (out->granted)
+        out->fence = ot_pg_get_i64(r, 0, 0);
+    if (pg->has_ctid)
+        memcpy(pg->ctid, PQgetvalue(r, 0, 1), sizeof(pg->ctid));
+}
+
+static void hear_whose(struct ot_pg *pg, struct ot_lease_reply *out,
+                       const PGresult *r)
+{
+    struct ot_uuid owner;
+
+    if (out->granted || PQntuples(r) != 1 || ot_pg_null(r, 0, 0))
+        return;
+    memcpy(owner.b, PQgetvalue(r, 0, 0), sizeof(owner.b));
+    if (memcmp(owner.b, pg->owner.b, sizeof(owner.b)) == 0)
+        return;
+    ot_uuid_text(owner, out->owner);
+    out->free_in_us = ot_pg_get_i64(r, 0, 1);
+    if (out->free_in_us < 0)
+        out->free_in_us = 0;
+}
+
+static bool heard(struct ot_pg *pg, struct ot_pg_job *job, int tag,
+                  PGresult *result)
+{
+    if (tag == TAG_FACTS)
+        job->reply.code = judge(pg, result, &job->reply.err);
+    else if (tag == TAG_GRANTED)
+        hear_granted(pg, &job->reply.lease, result);
+    else
+        hear_whose(pg, &job->reply.lease, result);
+    return false;
+}
+
+/* The conditions hold: now the lease. */
+static bool again(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    job->again = NULL;
+    ot_pg_script_clear(&job->script);
+    say_lease(pg, job);
+    return true;
+}
+
+static void done(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    if (job->reply.code != 0 || !job->reply.lease.granted)
+        pg->has_ctid = false;
+    if (job->reply.code != 0)
+        memset(&job->reply.lease, 0, sizeof(job->reply.lease));
+}
+
+void ot_pg_lease(struct ot_pg *pg, const struct ot_lease_request *request)
+{
+    struct ot_pg_job *job = ot_pg_job(pg, OT_REPLY_LEASE,
+                                      request->take ? "cannot take the lease"
+                                                    : "cannot renew the lease");
+
+    pg->lease = *request;
+    job->heard = heard;
+    job->done = done;
+    if (request->take) {
+        job->again = again;
+        ot_pg_begin(pg, job, "READ COMMITTED");
+        say_facts(pg, &job->script);
+        ot_pg_commit(job);
+    } else {
+        say_lease(pg, job);
+    }
+    ot_pg_link_ask(&pg->links[OT_PG_WRITES], job);
+}
+
+/* --- release ------------------------------------------------------------- */
+
+/* The fence stays, so that the next owner's is larger. */
+void ot_pg_release(struct ot_pg *pg, int64_t fence)
+{
+    struct ot_pg_job *job =
+        ot_pg_job(pg, OT_REPLY_RELEASE, "cannot release the lease");
+
+    pg->has_ctid = false;
+    ot_pg_begin(pg, job, "READ COMMITTED");
+    ot_pg_say(&job->script, 0,
+              "UPDATE \"%s\".cursor SET owner = NULL, lease_expires_at = NULL "
+              "WHERE subscription = $1 AND owner = $2 AND fence = $3",
+              pg->outbox);
+    lease_params(pg, &job->script);
+    ot_pg_i64_param(&job->script, fence);
+    ot_pg_commit(job);
+    ot_pg_link_ask(&pg->links[OT_PG_WRITES], job);
+}

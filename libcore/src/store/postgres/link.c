@@ -1,0 +1,273 @@
+/* link.c - see link.h.
+ *
+ * Where libpq waits all the same: PQconnectStart and the first PQconnectPoll
+ * of each host resolve its name with getaddrinfo, which blocks while a name
+ * server does not answer. Addresses, unix sockets and names of /etc/hosts do
+ * not wait; who cannot accept the rest gives hostaddr=… in store.url.
+ */
+#include "store/postgres/link.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "store/postgres/error.h"
+#include "store/postgres/params.h"
+
+/* Rounds of reading in one go: a large result comes in many pieces. */
+#define ROUNDS 256
+
+static bool ready(int fd, short events)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+
+    return fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/* libpq would print notices to stderr. */
+static void notice(void *ctx, const char *text)
+{
+    const struct ot_pg_link *link = ctx;
+    size_t n = strcspn(text, "\n");
+
+    ot_log(link->log, OT_DEBUG, "postgres", "%.*s", (int)n, text);
+}
+
+void ot_pg_link_ask(struct ot_pg_link *link, struct ot_pg_job *job)
+{
+    job->link = link;
+    link->queue[link->nqueue++] = job;
+}
+
+void ot_pg_link_close(struct ot_pg_link *link)
+{
+    PQfinish(link->conn);
+    link->conn = NULL;
+    link->phase = OT_PG_OFF;
+    link->nqueue = 0;
+    link->running = false;
+    link->unsent = false;
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+static int connect_start(struct ot_pg_link *link, int64_t now_us,
+                         struct outtray_error *err)
+{
+    int code = ot_pg_connect_start_at(&link->conn, link->conf, link->attempt,
+                                      NULL, err);
+
+    if (code != 0)
+        return code;
+    PQsetNoticeProcessor(link->conn, notice, link);
+    link->phase = OT_PG_CONNECTING;
+    link->poll = PGRES_POLLING_WRITING;
+    link->deadline_us = now_us + link->connect_us;
+    return 0;
+}
+
+static int connected(struct ot_pg_link *link, struct outtray_error *err)
+{
+    PQsetErrorVerbosity(link->conn, PQERRORS_DEFAULT);
+    if (PQsetnonblocking(link->conn, 1) != 0 ||
+        PQenterPipelineMode(link->conn) != 1)
+        return ot_pg_fail(err, link->conn, NULL, "cannot start the pipeline");
+    link->phase = OT_PG_READY;
+    return 0;
+}
+
+static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
+                         struct outtray_error *err)
+{
+    while (link->phase == OT_PG_CONNECTING) {
+        short events = link->poll == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+
+        /* It takes its turn for granted: it must not be asked too early. */
+        if (!ready(PQsocket(link->conn), events))
+            break;
+        link->poll = PQconnectPoll(link->conn);
+        if (link->poll == PGRES_POLLING_FAILED)
+            return ot_pg_fail_connect(err, link->conn);
+        if (link->poll == PGRES_POLLING_OK)
+            return connected(link, err);
+    }
+    if (now_us < link->deadline_us)
+        return 0;
+    link->attempt++;
+    return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                   "database %s on %s: no answer within %lld ms: check "
+                   "host and port of store.url",
+                   PQdb(link->conn), PQhost(link->conn),
+                   (long long)(link->connect_us / 1000));
+}
+
+/* --- sending and receiving ----------------------------------------------- */
+
+static int flush(struct ot_pg_link *link, struct outtray_error *err)
+{
+    int rc = PQflush(link->conn);
+
+    link->unsent = rc == 1;
+    return rc < 0 ? ot_pg_fail(err, link->conn, NULL, "sending") : 0;
+}
+
+static int send_job(struct ot_pg_link *link, struct outtray_error *err)
+{
+    const struct ot_pg_job *job = link->queue[0];
+
+    link->running = true;
+    link->statement = 0;
+    link->syncs = 0;
+    link->deadline_us = ot_now_us() + link->silence_us;
+    if (!ot_pg_script_send(&job->script, link->conn))
+        return ot_pg_fail(err, link->conn, NULL, job->what);
+    return flush(link, err);
+}
+
+static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
+{
+    struct ot_pg_job *job = link->queue[0];
+
+    link->running = false;
+    if (job->reply.code == 0 && !job->stop && job->again != NULL &&
+        job->again(pg, job)) {
+        if (!ot_pg_script_failed(&job->script))
+            return;
+        job->reply.code = ot_fail_nomem(&job->reply.err);
+    }
+    link->nqueue--;
+    memmove(link->queue, link->queue + 1,
+            link->nqueue * sizeof(link->queue[0]));
+    ot_pg_finished(pg, job);
+}
+
+static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
+                        PGresult *result)
+{
+    struct ot_pg_job *job = link->queue[0];
+    int tag = job->script.statements[link->statement].tag;
+    bool taken = false;
+
+    switch (PQresultStatus(result)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+        if (tag != 0 && job->reply.code == 0)
+            taken = job->heard(pg, job, tag, result);
+        break;
+    case PGRES_PIPELINE_SYNC:
+        link->syncs++;
+        break;
+    case PGRES_PIPELINE_ABORTED:
+        break;
+    default: /* the first error explains the others */
+        if (job->reply.code == 0)
+            job->reply.code =
+                ot_pg_fail(&job->reply.err, link->conn, result, job->what);
+        break;
+    }
+    if (!taken)
+        PQclear(result);
+}
+
+/* All results that are there. */
+static void hear(struct ot_pg *pg, struct ot_pg_link *link)
+{
+    while (link->running && PQisBusy(link->conn) == 0) {
+        PGresult *result = PQgetResult(link->conn);
+
+        if (result != NULL)
+            hear_result(pg, link, result);
+        else if (PQstatus(link->conn) == CONNECTION_BAD)
+            break;
+        else if (link->statement + 1 < link->queue[0]->script.nstatements)
+            link->statement++;
+        if (link->syncs == link->queue[0]->script.syncs)
+            end_job(pg, link);
+    }
+}
+
+/* The reason a job was given by the server is better than "the connection
+ * broke", which comes after it. */
+static int broken(struct ot_pg_link *link, struct outtray_error *err)
+{
+    const struct ot_pg_job *job = link->nqueue > 0 ? link->queue[0] : NULL;
+
+    if (job != NULL && link->running &&
+        job->reply.code == OUTTRAY_E_STORE_UNAVAILABLE) {
+        *err = job->reply.err;
+        return job->reply.code;
+    }
+    return ot_pg_fail(err, link->conn, NULL, job ? job->what : "waiting");
+}
+
+static int receive(struct ot_pg *pg, struct ot_pg_link *link, int64_t now_us,
+                   struct outtray_error *err)
+{
+    bool good;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        if (!ready(PQsocket(link->conn), POLLIN))
+            return 0;
+        good = PQconsumeInput(link->conn) == 1;
+        link->deadline_us = now_us + link->silence_us;
+        hear(pg, link);
+        if (!good || PQstatus(link->conn) == CONNECTION_BAD)
+            return broken(link, err);
+        if (link->unsent && flush(link, err) != 0)
+            return err->code;
+        if (!link->running)
+            return 0;
+    }
+    return 0;
+}
+
+int ot_pg_link_service(struct ot_pg *pg, struct ot_pg_link *link,
+                       int64_t now_us, struct outtray_error *err)
+{
+    int code = 0;
+
+    if (link->phase == OT_PG_OFF && link->nqueue > 0)
+        code = connect_start(link, now_us, err);
+    if (code == 0 && link->phase == OT_PG_CONNECTING)
+        code = connect_go_on(link, now_us, err);
+    if (code != 0 || link->phase != OT_PG_READY)
+        return code;
+    if (link->unsent)
+        code = flush(link, err);
+    if (code == 0)
+        code = receive(pg, link, now_us, err);
+    while (code == 0 && link->nqueue > 0 && !link->running) {
+        code = send_job(link, err);
+        if (code == 0)
+            code = receive(pg, link, now_us, err);
+    }
+    if (code == 0 && link->running && now_us >= link->deadline_us)
+        code =
+            ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                    "%s: the server said nothing for %lld ms",
+                    link->queue[0]->what, (long long)(link->silence_us / 1000));
+    return code;
+}
+
+int64_t ot_pg_link_deadline(const struct ot_pg_link *link)
+{
+    if (link->phase == OT_PG_OFF)
+        return link->nqueue > 0 ? 0 : OT_NEVER;
+    if (link->phase == OT_PG_CONNECTING || link->running)
+        return link->deadline_us;
+    return link->nqueue > 0 ? 0 : OT_NEVER;
+}
+
+bool ot_pg_link_fd(const struct ot_pg_link *link, struct ot_fd *out)
+{
+    if (link->phase == OT_PG_OFF)
+        return false;
+    out->fd = PQsocket(link->conn);
+    if (link->phase == OT_PG_CONNECTING) {
+        out->read = link->poll == PGRES_POLLING_READING;
+        out->write = !out->read;
+    } else {
+        out->read = true;
+        out->write = link->unsent;
+    }
+    return out->fd >= 0;
+}

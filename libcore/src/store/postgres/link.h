@@ -1,0 +1,74 @@
+/* link.h - one connection, driven without waiting, and the jobs it carries.
+ *
+ * A job is one request: a script goes out in one go, its results come back,
+ * the job finishes (or sends another script). Jobs of one link run one after
+ * the other; the two links of a store run side by side.
+ */
+#ifndef OT_PG_LINK_H
+#define OT_PG_LINK_H
+
+#include "conf/conf.h"
+#include "store/postgres/script.h"
+#include "store/store.h"
+
+#define OT_PG_JOBS 8 /* one of each enum ot_reply_kind */
+
+struct ot_pg;
+struct ot_pg_link;
+
+struct ot_pg_job {
+    struct ot_pg_link *link;
+    struct ot_pg_script script;
+    const char *what;      /* what failed, for errors: "read the log" */
+    bool busy;             /* asked for and not finished */
+    bool stop;             /* a result ended it: no further script */
+    struct ot_reply reply; /* code and err are the first error */
+    /* A result of a statement with a tag. It is cleared afterwards, unless
+     * the job takes it (true). */
+    bool (*heard)(struct ot_pg *, struct ot_pg_job *, int tag, PGresult *);
+    /* All is answered without an error. True: the script was written anew,
+     * send it too. */
+    bool (*again)(struct ot_pg *, struct ot_pg_job *);
+    /* It failed or is done; let go of what was kept. reply.code says which. */
+    void (*done)(struct ot_pg *, struct ot_pg_job *);
+};
+
+enum ot_pg_phase { OT_PG_OFF, OT_PG_CONNECTING, OT_PG_READY };
+
+struct ot_pg_link {
+    const struct outtray_conf *conf;
+    const struct ot_log *log;
+    int64_t connect_us; /* time-outs */
+    int64_t silence_us; /* a job whose server says nothing for so long */
+    unsigned attempt;   /* which of several hosts comes first: counted up when
+                         nobody answers */
+    PGconn *conn;
+    enum ot_pg_phase phase;
+    PostgresPollingStatusType poll; /* while connecting */
+    bool unsent;                    /* bytes wait for the socket */
+    bool running;                   /* queue[0] was sent */
+    int statement;                  /* whose result is next */
+    int syncs;
+    int64_t deadline_us; /* connected, or heard of, by then */
+    struct ot_pg_job *queue[OT_PG_JOBS];
+    size_t nqueue;
+};
+
+/* Put a job at the end of the queue. */
+void ot_pg_link_ask(struct ot_pg_link *, struct ot_pg_job *);
+
+/* Connect, send, receive: whatever is possible without waiting. Finished jobs
+ * go to ot_pg_finished. 0, or why the connection is lost: the caller then
+ * closes the link. */
+int ot_pg_link_service(struct ot_pg *, struct ot_pg_link *, int64_t now_us,
+                       struct outtray_error *err);
+/* When service has to be called if its descriptor does not become ready. */
+int64_t ot_pg_link_deadline(const struct ot_pg_link *);
+bool ot_pg_link_fd(const struct ot_pg_link *, struct ot_fd *out);
+/* Disconnect and forget the queue. */
+void ot_pg_link_close(struct ot_pg_link *);
+
+/* Of pg.h: the job is done, its reply may be handed out. */
+void ot_pg_finished(struct ot_pg *, struct ot_pg_job *);
+
+#endif

@@ -1,0 +1,100 @@
+/* pg.h - the relay's half of a PostgreSQL store.
+ *
+ * Two connections: reads and fetches go over one, everything that writes over
+ * the other, so that the next read and the write of the batch before it go on
+ * together.
+ */
+#ifndef OT_PG_H
+#define OT_PG_H
+
+#include "event/outbox.h"
+#include "store/filter.h"
+#include "store/postgres/link.h"
+
+enum { OT_PG_READS, OT_PG_WRITES, OT_PG_LINKS };
+
+struct ot_pg {
+    struct ot_store base;
+    struct outtray_conf *conf; /* a copy */
+    const struct ot_log *log;
+    struct ot_uuid owner;
+    const char *outbox;       /* of conf */
+    const char *subscription; /* of conf */
+    const char *topics;       /* of conf; NULL: all */
+    struct ot_filter filter;  /* the same */
+    bool start_now;
+    int64_t pid;    /* a forked child must not use the connections */
+    int version;    /* of the schema, as this program makes it */
+    char *settings; /* the statement that makes a transaction ours */
+
+    struct ot_pg_link links[OT_PG_LINKS];
+    struct ot_pg_job jobs[OT_PG_JOBS]; /* by enum ot_reply_kind */
+    struct ot_pg_job *finished[OT_PG_JOBS];
+    size_t nfinished;
+
+    /* reading */
+    struct ot_read_request read; /* under way; gaps not kept */
+    PGresult *locks;             /* L_k, until the snapshot is known */
+    size_t largest;              /* recent payload; 0: not known */
+    bool budgeted;               /* the read under way counts bytes */
+    struct ot_buffer holders;
+    struct ot_buffer xip;
+    uint32_t candidates; /* of a budgeted read: rows before the cut */
+
+    /* writing */
+    struct ot_lease_request lease;
+    uint64_t write_number;
+    bool write_durable;
+    char ctid[6]; /* of the cursor row, where it was last seen */
+    bool has_ctid;
+    bool written;                          /* the cursor row matched */
+    struct ot_buffer gaps, held, commands; /* of replies */
+
+    /* pruning */
+    struct ot_prune_request prune;
+    int64_t low;         /* nothing up to it has to be looked at again soon */
+    int64_t low_from_us; /* when the walk began at 0 */
+};
+
+/* The requests: write the script of the job of their kind. */
+void ot_pg_lease(struct ot_pg *, const struct ot_lease_request *);
+void ot_pg_release(struct ot_pg *, int64_t fence);
+void ot_pg_load(struct ot_pg *);
+void ot_pg_read(struct ot_pg *, const struct ot_read_request *);
+void ot_pg_fetch(struct ot_pg *, const struct ot_fetch_request *);
+void ot_pg_write(struct ot_pg *, const struct ot_write_request *);
+void ot_pg_commands(struct ot_pg *);
+void ot_pg_prune(struct ot_pg *, const struct ot_prune_request *);
+
+/* A cleared job of that kind. */
+struct ot_pg_job *ot_pg_job(struct ot_pg *, enum ot_reply_kind,
+                            const char *what);
+/* BEGIN and the settings; COMMIT and both syncs. */
+void ot_pg_begin(struct ot_pg *, struct ot_pg_job *, const char *mode);
+void ot_pg_commit(struct ot_pg_job *);
+
+/* The server answered with something that it cannot have said. */
+void ot_pg_garbled(struct ot_pg_job *);
+
+/* The events of a result, which they take over: columns as in
+ * OT_PG_COLUMNS, from row first. NULL: out of memory; the result is
+ * cleared. */
+#define OT_PG_COLUMNS \
+    "seq, id, topic, key, type, headers, payload, created_at, deliver_at"
+struct ot_rows *ot_pg_rows(PGresult *, int first, bool filtered);
+
+/* The statement of a read, for its script and for whoever asks EXPLAIN. */
+struct ot_pg_read_shape {
+    const char *outbox;
+    uint32_t limit;
+    bool gaps;     /* $2 and $3: their ends */
+    bool filter;   /* names and patterns behind that */
+    size_t budget; /* 0: not counted */
+};
+void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
+/* What makes its plan safe; also for EXPLAIN. */
+extern const char ot_pg_planner[];
+
+/* incarnation, last_seq and flush LSN, as SQL expressions; see facts.c. */
+
+#endif

@@ -1,0 +1,459 @@
+/* read.c - the poll: locks and events in one round trip, and what its answer
+ * says. */
+#include "store/postgres/pg.h"
+
+enum { TAG_LOCKS = 1, TAG_ROWS, TAG_FETCH };
+
+/* A database without statistics, just truncated, or with ten million rows:
+ * the log is read by its index, or a poll would cost what the history costs.
+ * (The time of compiling a plan is worth more than a poll, too.) */
+const char ot_pg_planner[] = "set_config('enable_seqscan', 'off', true), "
+                             "set_config('enable_bitmapscan', 'off', true), "
+                             "set_config('jit', 'off', true)";
+
+/* --- the statement ------------------------------------------------------- */
+
+/* The first row is about the server: all of it in one value, because a value
+ * costs less than a column. The insert LSN is taken first, after the snapshot
+ * of the statement, which sees no commit behind it; the flush LSN later. The
+ * sequence is read after the snapshot as well. On a standby it is NULL.
+ *
+ * In the same statement, because another one would have another snapshot, and
+ * as a row of a UNION ALL, because columns beside every event cost more. */
+static void say_facts(struct ot_buffer *out,
+                      const struct ot_pg_read_shape *shape)
+{
+    ot_buffer_printf(
+        out,
+        "SELECT NULL::int8 AS seq, NULL::uuid AS id, NULL::text AS topic, "
+        "NULL::text AS key, NULL::text AS type, NULL::json AS headers, "
+        "CASE WHEN NOT pg_is_in_recovery() THEN "
+        "pg_lsn_send(pg_current_wal_insert_lsn()) || "
+        "timestamptz_send(pg_postmaster_start_time()) || "
+        "timestamptz_send(coalesce((pg_stat_get_wal()).stats_reset, 'epoch'))"
+        " || int8send((pg_control_system()).system_identifier) || "
+        "int8send(coalesce(pg_sequence_last_value('\"%s\".event_seq_seq'), 0))"
+        " || timestamptz_send(clock_timestamp()) || "
+        "boolsend(EXISTS (SELECT FROM \"%s\".command WHERE subscription = $2))"
+        " || pg_lsn_send(pg_current_wal_flush_lsn()) || int4send(%s) || "
+        "pg_snapshot_send(pg_current_snapshot()) END AS payload, "
+        "NULL::timestamptz AS created_at, NULL::timestamptz AS deliver_at%s",
+        shape->outbox, shape->outbox,
+        shape->budget > 0 ? "(SELECT count(*)::int4 FROM found)" : "0",
+        shape->filter ? ", false AS filtered" : "");
+}
+
+/* The columns of one look at the log. A filter hides no row, it only leaves
+ * the columns out. */
+static void say_columns(struct ot_buffer *out,
+                        const struct ot_pg_read_shape *shape)
+{
+    ot_buffer_puts(out, "SELECT " OT_PG_COLUMNS);
+    if (shape->filter)
+        ot_buffer_printf(
+            out,
+            ", NOT (topic = ANY ($%d) OR topic LIKE ANY ($%d)) AS filtered",
+            shape->gaps ? 5 : 3, shape->gaps ? 6 : 4);
+    ot_buffer_printf(out, " FROM \"%s\".event", shape->outbox);
+}
+
+/* Gaps and tail in one statement: seen in two snapshots, a transaction that
+ * wrote 1 and 3 and another that wrote 2 could be delivered as 3, 1. The
+ * inner ORDER BY … LIMIT keeps each range on the index. */
+static void say_rows(struct ot_buffer *out,
+                     const struct ot_pg_read_shape *shape)
+{
+    unsigned n = shape->limit;
+
+    if (shape->gaps) {
+        ot_buffer_puts(out, "SELECT * FROM ((SELECT e.* FROM "
+                            "unnest($3::int8[], $4::int8[]) r(a, b) "
+                            "CROSS JOIN LATERAL (");
+        say_columns(out, shape);
+        ot_buffer_printf(out,
+                         " WHERE seq >= r.a AND seq <= r.b ORDER BY seq "
+                         "LIMIT %u) e ORDER BY e.seq LIMIT %u) UNION ALL (",
+                         n, n);
+    }
+    say_columns(out, shape);
+    ot_buffer_printf(out, " WHERE seq > $1 ORDER BY seq LIMIT %u", n);
+    if (shape->gaps)
+        ot_buffer_printf(out, ")) u ORDER BY seq LIMIT %u", n);
+}
+
+static const char cased[] =
+    "seq, CASE WHEN NOT filtered THEN id END, "
+    "CASE WHEN NOT filtered THEN topic END, "
+    "CASE WHEN NOT filtered THEN key END, "
+    "CASE WHEN NOT filtered THEN type END, "
+    "CASE WHEN NOT filtered THEN headers END, "
+    "CASE WHEN NOT filtered THEN payload END, "
+    "CASE WHEN NOT filtered THEN created_at END, "
+    "CASE WHEN NOT filtered THEN deliver_at END, filtered";
+
+void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *shape)
+{
+    const char *counted = shape->filter
+                              ? "64 + CASE WHEN filtered THEN 0 ELSE "
+                                "coalesce(octet_length(payload), 0) END"
+                              : "64 + coalesce(octet_length(payload), 0)";
+
+    if (shape->budget > 0) { /* a running sum; its rows hold no payload yet */
+        ot_buffer_puts(out, "WITH found AS MATERIALIZED (");
+        say_rows(out, shape);
+        ot_buffer_puts(out, ") ");
+    }
+    say_facts(out, shape);
+    ot_buffer_printf(out, " UNION ALL SELECT %s FROM (",
+                     shape->filter ? cased : OT_PG_COLUMNS);
+    if (shape->budget == 0) {
+        say_rows(out, shape);
+        ot_buffer_puts(out, ") e");
+        return;
+    }
+    ot_buffer_printf(out,
+                     "SELECT *, %s AS own, sum(%s) OVER (ORDER BY seq ROWS "
+                     "UNBOUNDED PRECEDING) AS upto FROM found) e "
+                     "WHERE upto <= %zu OR upto = own",
+                     counted, counted, shape->budget);
+}
+
+/* L_k. Read from shared memory at one moment, not from the snapshot; so a
+ * transaction that is missing here has ended (or not begun), and everything
+ * it wrote is seen by the read behind it. Each with its transaction ids: one
+ * lock for itself and for each savepoint that wrote. */
+static void say_locks(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(
+        script, TAG_LOCKS,
+        "WITH l AS MATERIALIZED (SELECT locktype, database, relation, "
+        "virtualtransaction AS v, transactionid AS x, pid, mode "
+        "FROM pg_locks WHERE granted AND locktype IN ('relation', "
+        "'transactionid')) "
+        "SELECT h.v, h.pid IS NULL, t.x FROM (SELECT DISTINCT v, pid FROM l "
+        "WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' "
+        "AND relation = '\"%s\".event'::regclass AND database = (SELECT oid "
+        "FROM pg_database WHERE datname = current_database())) h "
+        "LEFT JOIN l t ON t.v = h.v AND t.locktype = 'transactionid' "
+        "AND t.mode = 'ExclusiveLock' ORDER BY h.v",
+        pg->outbox);
+}
+
+/* --- asking -------------------------------------------------------------- */
+
+static void filter_params(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    struct ot_buffer pattern = {0};
+
+    ot_pg_array_begin(script, OT_PG_TEXT_ARRAY);
+    for (size_t i = 0; i < pg->filter.n; i++)
+        if (!pg->filter.terms[i].prefix)
+            ot_pg_array_text(script, pg->filter.terms[i].text);
+    ot_pg_array_end(script);
+    ot_pg_array_begin(script, OT_PG_TEXT_ARRAY);
+    for (size_t i = 0; i < pg->filter.n; i++) {
+        struct ot_slice text = pg->filter.terms[i].text;
+
+        if (!pg->filter.terms[i].prefix)
+            continue;
+        ot_buffer_clear(&pattern);
+        for (size_t c = 0; c < text.n; c++) {
+            if (text.p[c] == '%' || text.p[c] == '_' || text.p[c] == '\\')
+                ot_buffer_putc(&pattern, '\\');
+            ot_buffer_putc(&pattern, text.p[c]);
+        }
+        ot_buffer_putc(&pattern, '%');
+        script->bytes.failed |= pattern.failed;
+        if (!pattern.failed)
+            ot_pg_array_text(script, ot_slice(pattern.p, pattern.n));
+    }
+    ot_pg_array_end(script);
+    ot_buffer_free(&pattern);
+}
+
+static void gap_params(const struct ot_read_request *request,
+                       struct ot_pg_script *script)
+{
+    ot_pg_array_begin(script, OT_PG_INT8_ARRAY);
+    for (size_t i = 0; i < request->ngaps; i++)
+        ot_pg_array_i64(script, request->gaps[i].first);
+    ot_pg_array_end(script);
+    ot_pg_array_begin(script, OT_PG_INT8_ARRAY);
+    for (size_t i = 0; i < request->ngaps; i++)
+        ot_pg_array_i64(script, request->gaps[i].last);
+    ot_pg_array_end(script);
+}
+
+static bool heard(struct ot_pg *, struct ot_pg_job *, int tag, PGresult *);
+static void done(struct ot_pg *, struct ot_pg_job *);
+
+void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
+{
+    struct ot_pg_job *job = ot_pg_job(pg, OT_REPLY_READ, "cannot read the log");
+    struct ot_pg_script *script = &job->script;
+    struct ot_pg_read_shape shape = {
+        .outbox = pg->outbox,
+        .limit = request->limit,
+        .gaps = request->ngaps > 0,
+        .filter = pg->filter.n > 0,
+    };
+
+    pg->read = *request;
+    pg->read.gaps = NULL;
+    /* Counting costs half of the read again: only where it may matter. */
+    pg->budgeted = pg->largest == 0 ||
+                   pg->largest > request->budget / (request->limit + 1);
+    shape.budget = pg->budgeted ? request->budget + 1 : 0;
+    job->heard = heard;
+    job->done = done;
+    ot_pg_begin(pg, job, "READ COMMITTED READ ONLY");
+    if (request->with_locks)
+        say_locks(pg, script);
+    ot_pg_say_begin(script, TAG_ROWS);
+    ot_pg_read_sql(&script->text, &shape);
+    ot_pg_said(script);
+    ot_pg_i64_param(script, request->position);
+    ot_pg_text_param(script, ot_slice_of(pg->subscription));
+    if (shape.gaps)
+        gap_params(request, script);
+    if (shape.filter)
+        filter_params(pg, script);
+    ot_pg_commit(job);
+    ot_pg_link_ask(&pg->links[OT_PG_READS], job);
+}
+
+/* --- the answer ---------------------------------------------------------- */
+
+/* Offsets in the value of say_facts. */
+enum {
+    AT_LSN = 0,
+    AT_STARTED = 8,
+    AT_RESET = 16,
+    AT_SYSTEM = 24,
+    AT_SEQ = 32,
+    AT_NOW = 40,
+    AT_COMMANDS = 48,
+    AT_FLUSH = 49,
+    AT_FOUND = 57,
+    AT_NXIP = 61,
+    AT_XMIN = 65,
+    AT_XMAX = 73,
+    AT_XIP = 81,
+};
+
+static bool hear_facts(struct ot_pg *pg, struct ot_read_reply *out,
+                       struct ot_slice facts)
+{
+    const char *p = facts.p;
+    uint32_t nxip;
+
+    if (facts.n < AT_XIP)
+        return false;
+    out->lsn = (uint64_t)ot_pg_i64(p + AT_LSN);
+    out->incarnation.started_us = ot_pg_time(p + AT_STARTED);
+    out->incarnation.stats_reset_us = ot_pg_time(p + AT_RESET);
+    out->incarnation.system = (uint64_t)ot_pg_i64(p + AT_SYSTEM);
+    out->last_seq = ot_pg_i64(p + AT_SEQ);
+    out->db_now_us = ot_pg_time(p + AT_NOW);
+    out->has_commands = p[AT_COMMANDS] != 0;
+    out->flush_lsn = (uint64_t)ot_pg_i64(p + AT_FLUSH);
+    pg->candidates = ot_pg_u32(p + AT_FOUND);
+    nxip = ot_pg_u32(p + AT_NXIP);
+    out->snapshot.xmin = (uint64_t)ot_pg_i64(p + AT_XMIN);
+    out->snapshot.xmax = (uint64_t)ot_pg_i64(p + AT_XMAX);
+    if (facts.n != AT_XIP + (size_t)nxip * 8)
+        return false;
+    ot_buffer_clear(&pg->xip);
+    for (uint32_t i = 0; i < nxip; i++) {
+        uint64_t xid = (uint64_t)ot_pg_i64(p + AT_XIP + (size_t)i * 8);
+
+        ot_buffer_add(&pg->xip, &xid, sizeof(xid));
+    }
+    out->snapshot.xip = (const uint64_t *)(const void *)pg->xip.p;
+    out->snapshot.nxip = nxip;
+    return true;
+}
+
+/* "3/4711": backend and number. Of a prepared transaction after a restart the
+ * backend is -1. */
+static bool parse_virtual(struct ot_slice text, uint64_t *out)
+{
+    const char *p = text.p, *end = text.p + text.n;
+    bool negative = p < end && *p == '-';
+    uint64_t parts[2] = {0, 0};
+    int part = 0;
+
+    for (p += negative; p < end; p++) {
+        if (*p == '/' && part == 0)
+            part = 1;
+        else if (*p >= '0' && *p <= '9')
+            parts[part] = parts[part] * 10 + (uint64_t)(*p - '0');
+        else
+            return false;
+    }
+    if (negative)
+        parts[0] = (uint64_t) - (int64_t)parts[0];
+    *out = parts[0] << 32 | (parts[1] & UINT32_MAX);
+    return part == 1;
+}
+
+/* Locks know the lower half of a transaction id. It was given out before the
+ * snapshot's xmax or shortly after, never half a circle away. */
+static uint64_t whole_xid(uint32_t xid, uint64_t xmax)
+{
+    return xmax + (uint64_t)(int64_t)(int32_t)(xid - (uint32_t)xmax);
+}
+
+static bool hear_locks(struct ot_pg *pg, struct ot_read_reply *out)
+{
+    struct ot_holder *last = NULL;
+    int n = PQntuples(pg->locks);
+
+    ot_buffer_clear(&pg->holders);
+    for (int i = 0; i < n; i++) {
+        struct ot_holder holder = {.prepared = ot_pg_get_bool(pg->locks, i, 1)};
+
+        if (!parse_virtual(ot_pg_get_slice(pg->locks, i, 0), &holder.lock))
+            return false;
+        if (!ot_pg_null(pg->locks, i, 2))
+            holder.xid = whole_xid((uint32_t)ot_pg_get_i32(pg->locks, i, 2),
+                                   out->snapshot.xmax);
+        if (last != NULL && last->lock == holder.lock) {
+            if (holder.xid != 0 && (last->xid == 0 || holder.xid < last->xid))
+                last->xid = holder.xid;
+            last->prepared |= holder.prepared;
+            continue;
+        }
+        ot_buffer_add(&pg->holders, &holder, sizeof(holder));
+        if (pg->holders.failed)
+            return true;
+        out->nholders++;
+        last = (struct ot_holder *)(void *)pg->holders.p + out->nholders - 1;
+    }
+    out->holders = (const struct ot_holder *)(const void *)pg->holders.p;
+    out->has_locks = true;
+    return true;
+}
+
+/* What the next read may expect of a payload. */
+static void learn_size(struct ot_pg *pg, const struct ot_rows *rows)
+{
+    size_t largest = pg->largest - pg->largest / 16;
+
+    for (uint32_t i = 0; i < rows->n; i++) {
+        size_t n = 64 + rows->events[i].payload.n;
+
+        largest = n > largest ? n : largest;
+    }
+    if (rows->n > 0)
+        pg->largest = largest;
+}
+
+static bool ascending(const struct ot_rows *rows)
+{
+    for (uint32_t i = 1; i < rows->n; i++)
+        if (rows->events[i - 1].seq >= rows->events[i].seq)
+            return false;
+    return true;
+}
+
+static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
+{
+    struct ot_read_reply *out = &job->reply.read;
+    struct ot_slice facts = ot_slice(NULL, 0);
+    bool good = PQntuples(result) > 0 && ot_pg_null(result, 0, 0);
+
+    if (good)
+        facts = ot_pg_get_slice(result, 0, 6);
+    if (good && facts.p == NULL) {
+        job->reply.code = ot_fail(
+            &job->reply.err, OUTTRAY_E_STORE_STANDBY,
+            "cannot read the log: %s is a standby; connect to the primary "
+            "(store.url takes several hosts)",
+            PQhost(job->link->conn));
+        PQclear(result);
+        return;
+    }
+    good = good && hear_facts(pg, out, facts);
+    if (good && pg->locks != NULL)
+        good = hear_locks(pg, out);
+    if (!good) {
+        ot_pg_garbled(job);
+        PQclear(result);
+        return;
+    }
+    out->rows = ot_pg_rows(result, 1, pg->filter.n > 0);
+    if (out->rows == NULL || pg->xip.failed || pg->holders.failed) {
+        job->reply.code = ot_fail_nomem(&job->reply.err);
+        return;
+    }
+    if (!ascending(out->rows))
+        ot_pg_garbled(job);
+    out->cut = out->rows->n == pg->read.limit ||
+               (pg->budgeted && out->rows->n < pg->candidates);
+    learn_size(pg, out->rows);
+}
+
+static bool heard(struct ot_pg *pg, struct ot_pg_job *job, int tag,
+                  PGresult *result)
+{
+    if (tag == TAG_LOCKS) {
+        pg->locks = result;
+        return true;
+    }
+    hear_rows(pg, job, result);
+    return true;
+}
+
+static void done(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    PQclear(pg->locks);
+    pg->locks = NULL;
+    if (job->reply.code != 0) {
+        ot_rows_unref(job->reply.read.rows);
+        job->reply.read.rows = NULL;
+    }
+}
+
+/* --- fetch --------------------------------------------------------------- */
+
+static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
+                    PGresult *result)
+{
+    (void)pg;
+    (void)tag;
+    job->reply.fetch = ot_pg_rows(result, 0, false);
+    if (job->reply.fetch == NULL)
+        job->reply.code = ot_fail_nomem(&job->reply.err);
+    return true;
+}
+
+static void fetch_done(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    (void)pg;
+    if (job->reply.code != 0) {
+        ot_rows_unref(job->reply.fetch);
+        job->reply.fetch = NULL;
+    }
+}
+
+void ot_pg_fetch(struct ot_pg *pg, const struct ot_fetch_request *request)
+{
+    struct ot_pg_job *job =
+        ot_pg_job(pg, OT_REPLY_FETCH, "cannot fetch events of the log");
+
+    job->heard = fetched;
+    job->done = fetch_done;
+    ot_pg_begin(pg, job, "READ COMMITTED READ ONLY");
+    ot_pg_say(&job->script, TAG_FETCH,
+              "SELECT e.* FROM unnest($1::int8[]) WITH ORDINALITY r(s, o) "
+              "CROSS JOIN LATERAL (SELECT " OT_PG_COLUMNS " FROM \"%s\".event "
+              "WHERE seq = r.s LIMIT 1) e ORDER BY r.o",
+              pg->outbox);
+    ot_pg_array_begin(&job->script, OT_PG_INT8_ARRAY);
+    for (size_t i = 0; i < request->n; i++)
+        ot_pg_array_i64(&job->script, request->seqs[i]);
+    ot_pg_array_end(&job->script);
+    ot_pg_commit(job);
+    ot_pg_link_ask(&pg->links[OT_PG_READS], job);
+}

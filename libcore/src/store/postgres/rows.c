@@ -1,0 +1,57 @@
+/* rows.c - the events of a result, without copying what they hold. */
+#include "store/postgres/pg.h"
+
+struct pg_rows {
+    struct ot_rows rows;
+    PGresult *result; /* the slices point into it */
+    struct ot_event events[];
+};
+
+static void free_rows(struct ot_rows *rows)
+{
+    struct pg_rows *pg = (struct pg_rows *)(void *)rows;
+
+    PQclear(pg->result);
+    ot_free(pg);
+}
+
+static void decode(const PGresult *r, int row, bool filtered,
+                   struct ot_event *out)
+{
+    out->seq = ot_pg_get_i64(r, row, 0);
+    out->filtered = filtered && ot_pg_get_bool(r, row, 9);
+    if (out->filtered) {
+        memset(&out->id, 0, sizeof(out->id));
+        out->topic = out->key = out->type = out->headers = out->payload =
+            ot_slice(NULL, 0);
+        out->created_us = out->deliver_us = 0;
+        return;
+    }
+    memcpy(out->id.b, PQgetvalue(r, row, 1), sizeof(out->id.b));
+    out->topic = ot_pg_get_slice(r, row, 2);
+    out->key = ot_pg_get_slice(r, row, 3);
+    out->type = ot_pg_get_slice(r, row, 4);
+    out->headers = ot_pg_get_slice(r, row, 5);
+    out->payload = ot_pg_get_slice(r, row, 6);
+    out->created_us = ot_pg_get_time(r, row, 7);
+    out->deliver_us = ot_pg_get_time(r, row, 8);
+}
+
+struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
+{
+    uint32_t n = (uint32_t)(PQntuples(result) - first);
+    struct pg_rows *pg = ot_alloc(sizeof(*pg) + n * sizeof(pg->events[0]));
+
+    if (pg == NULL) {
+        PQclear(result);
+        return NULL;
+    }
+    pg->result = result;
+    pg->rows = (struct ot_rows){
+        .refs = 1, .free = free_rows, .events = pg->events, .n = n};
+    for (uint32_t i = 0; i < n; i++) {
+        decode(result, first + (int)i, filtered, &pg->events[i]);
+        pg->rows.bytes += ot_event_bytes(&pg->events[i]);
+    }
+    return &pg->rows;
+}
