@@ -86,6 +86,7 @@ class Node:
     def launch(self, bound=True):
         command = ["java", f"-Xms{self.heap}", f"-Xmx{self.heap}"]
         command += ["-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+        command += ["-XX:-UsePerfData"]
         log = "org.slf4j.simpleLogger"
         command += [
             "-Djava.awt.headless=true",

@@ -133,8 +133,7 @@ class Scratch:
             "OUTTRAY_TEST_BUILD": str(BUILD),
             # Another program may be tested: OUTTRAY_BIN=… ./dev test cli
             "OUTTRAY_TEST_BIN": os.environ.get("OUTTRAY_BIN", str(BUILD / "outtray")),
-            "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:"
-            "detect_stack_use_after_return=1",
+            "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
             "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
             "PYTHONPATH": str(ROOT / "tests/support"),
