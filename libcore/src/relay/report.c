@@ -1,7 +1,8 @@
 /* report.c - see report.h. */
 #include "relay/report.h"
 
-#define LOOK_US 20000
+#define LOOK_US    20000
+#define CONNECT_US 2000000 /* connecting is no news before that */
 
 /* How a stall is told. Those that are part of normal work are told only when
  * they last. */
@@ -49,6 +50,7 @@ void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
     const struct telling *telling;
     char detail[200] = "", lasted[32];
     enum ot_stall stall;
+    int64_t after_us;
 
     if (now_us < report->next_us)
         return;
@@ -65,8 +67,11 @@ void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
         report->said = false;
     }
     telling = &tellings[stall];
-    if (report->said || telling->after_us == OT_NEVER ||
-        now_us - report->since_us < telling->after_us)
+    after_us = telling->after_us;
+    if (stall == OT_STALL_STORE && ot_engine_error(engine)->code == 0)
+        after_us = CONNECT_US;
+    if (report->said || after_us == OT_NEVER ||
+        now_us - report->since_us < after_us)
         return;
     report->said = true;
     ot_log(report->log, telling->level, "relay", "%s: %s", ot_stall_name(stall),

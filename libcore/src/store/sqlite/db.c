@@ -5,7 +5,11 @@
 
 #include <strings.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define LOOK_PAUSE_NS 100000 /* between two looks at a busy file */
+#define LOOKS         15
 
 static const char *const texts[] = {
 #define OT_SQL(name, text) text,
@@ -134,6 +138,21 @@ int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
     return 0;
 }
 
+/* SQLite's locks know no queue: where writers leave the file free for a moment
+ * only, whoever looks most often gets it. The relay must (a lease that is not
+ * renewed is lost), and may not sleep for long on the loop: 2 to 3 ms, then it
+ * comes back from service(). */
+static int look_again(void *ctx, int looks)
+{
+    const struct timespec pause = {0, LOOK_PAUSE_NS};
+
+    (void)ctx;
+    if (looks >= LOOKS)
+        return 0;
+    nanosleep(&pause, NULL);
+    return 1;
+}
+
 static int open_file(struct ot_sqlite_db *db, int flags, int busy_ms,
                      struct outtray_error *err)
 {
@@ -146,7 +165,10 @@ static int open_file(struct ot_sqlite_db *db, int flags, int busy_ms,
     if (rc != SQLITE_OK)
         return ot_sqlite_fail(db, rc, "opening", err);
     db->f.extended_result_codes(db->c, 1);
-    db->f.busy_timeout(db->c, busy_ms);
+    if (busy_ms > 0)
+        db->f.busy_timeout(db->c, busy_ms);
+    else
+        db->f.busy_handler(db->c, look_again, NULL);
     if (stat(db->path, &st) != 0)
         return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
                        "%s went away while it was opened", db->path);

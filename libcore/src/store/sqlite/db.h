@@ -39,7 +39,7 @@ int ot_sqlite_db_init(struct ot_sqlite_db *, const struct outtray_conf *,
 void ot_sqlite_db_free(struct ot_sqlite_db *);
 
 /* flags: 0 or SQLITE_OPEN_CREATE. busy_ms: how long SQLite itself waits for a
- * lock. Checks nothing of what is in the file but that it is a database. */
+ * lock; 0: a moment only, as fits a loop. Checks nothing of what is in the file but that it is a database. */
 int ot_sqlite_db_open(struct ot_sqlite_db *, int flags, int busy_ms,
                       struct outtray_error *err);
 void ot_sqlite_db_close(struct ot_sqlite_db *);
