@@ -55,6 +55,7 @@ void ot_pg_say(struct ot_pg_script *s, int tag, const char *fmt, ...)
     n = vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     assert(n >= 0 && n < (int)sizeof(text));
+    (void)n; /* without assertions */
     ot_buffer_puts(&s->text, text);
     ot_pg_said(s);
 }
