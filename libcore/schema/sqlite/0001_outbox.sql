@@ -12,46 +12,41 @@
 CREATE TABLE {{outbox}}_event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL COLLATE NOCASE DEFAULT (
-        printf('%08x-%04x-7%s-%s%s-%s',
-            (strftime('%s', 'now') * 1000
-                + substr(strftime('%f', 'now'), 4)) >> 16,
-            (strftime('%s', 'now') * 1000
-                + substr(strftime('%f', 'now'), 4)) & 65535,
-            substr(lower(hex(randomblob(2))), 2),
-            substr('89ab', 1 + (random() & 3), 1),
-            substr(lower(hex(randomblob(2))), 2),
-            lower(hex(randomblob(6)))))
-        CHECK (length(id) = 36 AND id GLOB
-            '????????-????-????-????-????????????'
-            AND NOT replace(id, '-', '') GLOB '*[^0-9A-Fa-f]*'
-            AND length(replace(id, '-', '')) = 32),
+        printf('%08x-%04x-7%03x-%x%03x-%012x',
+            CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+                >> 16,
+            CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+                & 65535,
+            random() & 4095, 8 + (random() & 3), random() & 4095,
+            random() & 281474976710655))
+        CONSTRAINT "id is not a UUID" CHECK (id GLOB
+'[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]-[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]-[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]-[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]-[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f]'),
     topic TEXT NOT NULL
+        CONSTRAINT "topic has 1 to 249 bytes"
         CHECK (length(CAST(topic AS BLOB)) BETWEEN 1 AND 249),
-    key TEXT CHECK (length(CAST(key AS BLOB)) <= 1024),
-    type TEXT CHECK (length(CAST(type AS BLOB)) <= 255),
+    key TEXT CONSTRAINT "key has up to 1024 bytes"
+        CHECK (length(CAST(key AS BLOB)) <= 1024),
+    type TEXT CONSTRAINT "type has up to 255 bytes"
+        CHECK (length(CAST(type AS BLOB)) <= 255),
     created_at INTEGER NOT NULL DEFAULT (
-        strftime('%s', 'now') * 1000000
-            + substr(strftime('%f', 'now'), 4) * 1000),
+        CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+            * 1000),
     deliver_at INTEGER, -- not before; NULL: at once
-    headers TEXT CHECK (CASE WHEN headers IS NULL THEN 1
-                             WHEN json_valid(headers)
-                             THEN json_type(headers) = 'object'
-                             ELSE 0 END),
-    payload ANY CHECK (typeof(payload) IN ('blob', 'text', 'null'))
-        -- bytes or text; NULL is a tombstone
+    headers TEXT CONSTRAINT "headers is a JSON object"
+        CHECK (headers IS NULL OR json_type(headers) = 'object'),
+    payload ANY CONSTRAINT "payload is a blob or text" -- NULL: a tombstone
+        CHECK (typeof(payload) IN ('blob', 'text', 'null'))
 ) STRICT;
 
 -- A header that is no string could not be sent, and would stand in the way of
 -- its key: refuse it while its author can still see the error.
 CREATE TRIGGER {{outbox}}_event_headers BEFORE INSERT ON {{outbox}}_event
-    WHEN NEW.headers IS NOT NULL AND json_valid(NEW.headers)
+    WHEN NEW.headers IS NOT NULL
 BEGIN
-    SELECT RAISE(ABORT, 'outtray: headers must be a flat JSON object of strings')
-     WHERE EXISTS (SELECT 1 FROM json_each(NEW.headers) WHERE type <> 'text');
-    SELECT RAISE(ABORT, 'outtray: the header names "id", "type" and "outtray-..." are reserved')
-     WHERE EXISTS (SELECT 1 FROM json_each(NEW.headers)
-                    WHERE key = '' OR lower(key) IN ('id', 'type')
-                       OR lower(key) LIKE 'outtray-%');
+    SELECT RAISE(ABORT, 'outtray: headers must be a flat JSON object of strings, and none may be named "id", "type" or "outtray-..."')
+      FROM json_each(NEW.headers)
+     WHERE type <> 'text' OR key = '' OR lower(key) IN ('id', 'type')
+        OR lower(key) LIKE 'outtray-%';
 END;
 
 -- One row per subscription: how far it has read, and who may write here.
@@ -108,8 +103,8 @@ CREATE TABLE {{outbox}}_command (
     argument INTEGER, -- a seq
     asked_by TEXT,
     asked_at INTEGER NOT NULL DEFAULT (
-        strftime('%s', 'now') * 1000000
-            + substr(strftime('%f', 'now'), 4) * 1000)
+        CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+            * 1000)
 ) STRICT;
 CREATE INDEX {{outbox}}_command_subscription
     ON {{outbox}}_command (subscription, id);
@@ -119,8 +114,8 @@ CREATE TABLE {{outbox}}_inbox (
     consumer TEXT NOT NULL,
     event_id TEXT NOT NULL COLLATE NOCASE,
     processed_at INTEGER NOT NULL DEFAULT (
-        strftime('%s', 'now') * 1000000
-            + substr(strftime('%f', 'now'), 4) * 1000),
+        CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+            * 1000),
     PRIMARY KEY (consumer, event_id)
 ) STRICT, WITHOUT ROWID;
 
