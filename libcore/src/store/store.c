@@ -13,8 +13,8 @@ struct choice {
 
 static const struct choice choices[] = {
 #ifdef OUTTRAY_WITH_POSTGRES
-    {"postgresql", &ot_postgres_store_ops, NULL},
-    {"postgres", &ot_postgres_store_ops, NULL},
+    {"postgresql", &ot_postgres_store_ops, &ot_postgres_admin_ops},
+    {"postgres", &ot_postgres_store_ops, &ot_postgres_admin_ops},
 #endif
     {"sqlite", &ot_sqlite_store_ops, &ot_sqlite_admin_ops},
     {"memory", &ot_memory_store_ops, NULL},

@@ -81,7 +81,7 @@ int ot_pg_fail(struct outtray_error *err, const PGconn *c,
     const char *sqlstate = field(result, PG_DIAG_SQLSTATE);
     const char *detail = field(result, PG_DIAG_MESSAGE_DETAIL);
     const char *hint = field(result, PG_DIAG_MESSAGE_HINT);
-    char text[400], more[300];
+    char text[400], more[300], both[300];
     int code = ot_pg_code(sqlstate);
 
     if (sqlstate[0] == '\0') {
@@ -91,9 +91,9 @@ int ot_pg_fail(struct outtray_error *err, const PGconn *c,
         return code;
     }
     one_line(field(result, PG_DIAG_MESSAGE_PRIMARY), text, sizeof(text));
-    snprintf(more, sizeof(more), "%s%s%s", detail,
+    snprintf(both, sizeof(both), "%s%s%s", detail,
              detail[0] != '\0' && hint[0] != '\0' ? " " : "", hint);
-    one_line(more, more, sizeof(more));
+    one_line(both, more, sizeof(more));
     ot_fail(err, code, more[0] != '\0' ? "%s: %s (%s)" : "%s: %s%s", what, text,
             more);
     set_sqlstate(err, sqlstate);

@@ -1,0 +1,136 @@
+/* admin_doctor.c - is the outbox, and the server around it, set up right?
+ *
+ * A check is one statement that returns findings: level, text, fix. Each runs
+ * in a transaction of its own, so that a right that is missing for one look
+ * hides nothing else. $1 is the outbox, $2 the retention in microseconds, $3
+ * the role that asks.
+ */
+#include "store/postgres/admin.h"
+
+#include <stdio.h>
+
+#include "store/postgres/checks.h"
+#include "store/postgres/error.h"
+
+struct exam {
+    struct ot_pga *a;
+    ot_finding_fn *each;
+    void *ctx;
+};
+
+static int tell(struct exam *x, enum ot_level level, const char *check,
+                const char *text, const char *fix)
+{
+    struct ot_finding finding = {
+        .level = level,
+        .check = check,
+        .text = text,
+        .fix = fix != NULL && fix[0] != '\0' ? fix : NULL,
+    };
+
+    return x->each(x->ctx, &finding);
+}
+
+static enum ot_level level_of(const char *text)
+{
+    return strcmp(text, "error") == 0  ? OT_ERROR
+           : strcmp(text, "warn") == 0 ? OT_WARN
+                                       : OT_INFO;
+}
+
+static int ask(struct exam *x, const char *sql, PGresult **out,
+               struct outtray_error *err)
+{
+    char retention[24];
+    struct ot_pga_value values[] = {
+        {OT_PGA_TEXT, x->a->outbox},
+        {OT_PGA_INT8, retention},
+        {OT_PGA_TEXT, PQuser(x->a->c)},
+    };
+    int rc = ot_pga_begin(x->a, OT_PGA_CHECK, err);
+
+    *out = NULL;
+    if (rc != 0)
+        return rc;
+    snprintf(retention, sizeof(retention), "%lld",
+             (long long)(x->a->prunes ? x->a->retention_us : -1));
+    rc = ot_pga_run_with(x->a, sql, values, OT_COUNT(values),
+                         "look at the state", out, err);
+    return ot_pga_end(x->a, rc, err);
+}
+
+static int run_check(struct exam *x, const struct ot_pg_check *check,
+                     struct outtray_error *err)
+{
+    struct outtray_error why = {0};
+    PGresult *r;
+    int rc = ask(x, check->sql, &r, &why);
+
+    if (rc == OUTTRAY_E_STORE_UNAVAILABLE || rc == OUTTRAY_E_NOMEM) {
+        if (err != NULL)
+            *err = why;
+        return rc;
+    }
+    if (rc != 0)
+        return tell(x, OT_WARN, check->name, why.text,
+                    "run doctor as the owner of the outbox");
+    for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+        rc = tell(x, level_of(ot_pga_text(r, i, 0)), check->name,
+                  ot_pga_text(r, i, 1), ot_pga_text(r, i, 2));
+    if (rc == 0 && PQntuples(r) == 0)
+        rc = tell(x, OT_INFO, check->name, check->fine, NULL);
+    PQclear(r);
+    return rc;
+}
+
+/* The rest makes no sense without tables, or with tables of the future. */
+static int check_schema(struct exam *x, bool *go_on, struct outtray_error *err)
+{
+    struct outtray_error why = {0};
+    char text[160];
+    int version = 0, rc = ot_pga_version(x->a, &version, &why);
+
+    *go_on = false;
+    if (rc == OUTTRAY_E_STORE_UNAVAILABLE) {
+        if (err != NULL)
+            *err = why;
+        return rc;
+    }
+    if (rc == 0 && version != 0 && version == ot_pga_version_wanted()) {
+        *go_on = true;
+        snprintf(text, sizeof(text), "outbox \"%s\" has schema version %d",
+                 x->a->outbox, version);
+        return tell(x, OT_INFO, "schema", text, NULL);
+    }
+    if (rc == 0)
+        rc = ot_pga_need_outbox(x->a, &why);
+    if (rc != 0)
+        return tell(x, OT_ERROR, "schema", why.text,
+                    version != 0 && version < ot_pga_version_wanted()
+                        ? "outtray upgrade"
+                    : rc == OUTTRAY_E_STORE_NO_SCHEMA ? "outtray init"
+                                                      : NULL);
+    *go_on = true; /* one version behind */
+    snprintf(text, sizeof(text),
+             "outbox \"%s\" has schema version %d, this program knows %d",
+             x->a->outbox, version, ot_pga_version_wanted());
+    return tell(x, OT_WARN, "schema", text, "outtray upgrade");
+}
+
+int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
+                  struct outtray_error *err)
+{
+    struct exam x = {ot_pga(base), each, ctx};
+    bool go_on = false;
+    int rc = 0;
+
+    for (const struct ot_pg_check *c = ot_pg_checks_server; rc == 0 && c->name;
+         c++)
+        rc = run_check(&x, c, err);
+    if (rc == 0)
+        rc = check_schema(&x, &go_on, err);
+    for (const struct ot_pg_check *c = ot_pg_checks_outbox;
+         rc == 0 && go_on && c->name; c++)
+        rc = run_check(&x, c, err);
+    return rc;
+}
