@@ -118,6 +118,10 @@ struct ot_held {
 struct ot_write_request {
     uint64_t number; /* echoed in the reply */
     int64_t fence;
+    /* Of the load: in another life of the server nothing may change (refused).
+     * There, seqs that are settled here may be lost and drawn again, and
+     * flush_lsn says nothing about what was read before. All zero: any. */
+    struct ot_incarnation incarnation;
     int64_t position;
     const struct ot_range *gaps_put; /* insert these rows */
     size_t ngaps_put;
@@ -212,7 +216,7 @@ struct ot_cursor_reply {
 
 enum ot_fate {
     OT_WRITTEN,
-    OT_REFUSED,      /* owner or fence are stale: nothing changed */
+    OT_REFUSED, /* owner, fence or incarnation are stale: nothing changed */
     OT_FATE_UNKNOWN, /* the connection broke before the answer */
 };
 
