@@ -315,6 +315,12 @@ static void time_step(struct life *l)
         w->now_us += below(l, one_in(l, 30) ? 6 * W_S : 20 * W_MS);
 }
 
+static void wish_step(struct life *l)
+{
+    enum ot_wish wish = w_step(&l->w);
+    SAY(l, "wish %d\n", (int)wish);
+}
+
 static void step(struct life *l)
 {
     int64_t dice = below(l, 100);
@@ -323,7 +329,7 @@ static void step(struct life *l)
     else if (dice < 26)
         release_step(l);
     else if (dice < 52)
-        SAY(l, "wish %d\n", (int)w_step(&l->w));
+        wish_step(l);
     else if (dice < 78)
         answer_step(l);
     else if (dice < 91)
@@ -367,6 +373,26 @@ static struct ot_engine_options choose_options(struct life *l)
     return opt;
 }
 
+static void tell_state(struct world *w)
+{
+    char detail[200];
+    struct ot_engine_stats stats = w_stats(w);
+    enum ot_stall stall = ot_engine_stall(w->engine, w->now_us, detail);
+    printf("at %lld us, waits until %lld, stall %s (%s)\n",
+           (long long)w->now_us, (long long)w->wait_until_us,
+           ot_stall_name(stall), detail);
+    printf("position %lld of %lld, window %u, in flight %u, gaps %u, fence "
+           "%lld, error %s\n",
+           (long long)stats.position, (long long)stats.last_seq, stats.window,
+           stats.in_flight, stats.gaps, (long long)stats.fence,
+           ot_engine_error(w->engine)->text);
+    for (size_t i = 0; i < w->nheld; i++)
+        printf("held %lld: %s, key %s, holds %d, next in %lld us\n",
+               (long long)w->held[i].seq, ot_held_state_name(w->held[i].state),
+               w_event(w, w->held[i].seq)->key, w->held[i].holds_key,
+               (long long)(w->held[i].next_us - w_db_now(w)));
+}
+
 /* All faults end: everything must arrive, every gap must close. */
 static void settle(struct life *l)
 {
@@ -400,6 +426,8 @@ static void settle(struct life *l)
         if (!dead && ot_engine_empty(w->engine))
             break;
     }
+    if (l->talk)
+        tell_state(w);
     w_check_all(w);
     assert_int_equal(w->ngaps, 0);
     assert_int_equal(w->nheld, 0);

@@ -348,7 +348,6 @@ static void rows_add(struct ot_rows *rows, const struct w_event *event)
 
 void w_locks(struct world *w)
 {
-    assert_true(w->asked[OT_REPLY_READ]);
     w->holders = calloc((size_t)w->ntxs + 1, sizeof(*w->holders));
     w->nholders = 0;
     for (int i = w->ntxs - 1; i >= 0; i--)
@@ -543,7 +542,8 @@ static void change_commands(struct world *w, const struct ot_write_request *req)
 /* All or nothing, under owner and fence. [INV-4] [INV-11] */
 bool w_apply_write(struct world *w, const struct ot_write_request *req)
 {
-    if (w->owner != w->me || w->fence != req->fence)
+    if (w->owner != w->me || w->fence != req->fence ||
+        !ot_incarnation_equal(&req->incarnation, &w->incarnation))
         return false;
     if (req->position < w->position)
         fail_msg("the cursor went back from %lld to %lld",

@@ -87,8 +87,11 @@ static void add_row(struct ot_engine *e, struct ot_rows *rows,
     }
     e->stats.read++;
     e->stats.late += late;
-    if (event->filtered)
-        return; /* settled on reading */
+    /* Settled on reading: filtered, or held since before the cursor was loaded
+     * (the position stays behind what is held when an earlier event is not
+     * settled yet). */
+    if (event->filtered || ot_held_find(e, event->seq) != OT_NIL)
+        return;
     uint32_t id = ot_window_item(e, rows, event);
     ot_rows_ref(rows, 1);
     struct ot_item *item = ot_item(e, id);

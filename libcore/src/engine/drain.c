@@ -112,14 +112,25 @@ void ot_drain_due(struct ot_engine *e)
     }
 }
 
+static bool wants_rows(const struct ot_engine *e)
+{
+    return e->fetch.first != OT_NIL && e->fetched < e->fetch_max &&
+           ot_submit_allowed(e) && e->pinned_bytes < e->opt.window_bytes &&
+           !e->asked[OT_REPLY_FETCH].under_way;
+}
+
+static int64_t breaker_until(const struct ot_engine *e)
+{
+    return e->breaker.state == OT_BREAKER_OPEN ? e->breaker.until_us : 0;
+}
+
 int64_t ot_drain_next(const struct ot_engine *e)
 {
     int64_t at_us = ot_heap_next(&e->held_due);
     if (at_us != OT_NEVER)
         at_us += e->db_at_us - e->db_us;
-    if (e->fetch.first != OT_NIL && e->breaker.state == OT_BREAKER_OPEN &&
-        e->breaker.until_us < at_us)
-        at_us = e->breaker.until_us;
+    if (wants_rows(e) && breaker_until(e) < at_us)
+        at_us = breaker_until(e);
     return at_us;
 }
 
@@ -140,10 +151,7 @@ void ot_drain_unload(struct ot_engine *e, uint32_t item_id)
 
 bool ot_drain_ask(struct ot_engine *e, struct ot_fetch_request *out)
 {
-    if (e->fetch.first == OT_NIL || e->fetched >= e->fetch_max ||
-        !ot_submit_allowed(e) || e->pinned_bytes >= e->opt.window_bytes ||
-        (e->breaker.state == OT_BREAKER_OPEN &&
-         e->now_us < e->breaker.until_us))
+    if (!wants_rows(e) || breaker_until(e) > e->now_us)
         return false;
     uint32_t most = e->fetch_max - e->fetched;
     if (OT_GROW(e->fetch_seqs, e->fetch_size, most) != 0) {

@@ -399,7 +399,8 @@ static int64_t wait_run(const struct ot_engine *e)
         soon(&at_us, ot_drain_next(e));
         soon(&at_us, ot_topic_next(e));
     }
-    if (ot_capture_blind(e) && can_ask(e, OT_REPLY_COMMANDS))
+    if (ot_capture_blind(e) && can_ask(e, OT_REPLY_COMMANDS) && e->ndone == 0 &&
+        e->ndone_writing == 0)
         soon(&at_us, e->commands_us);
     return at_us;
 }

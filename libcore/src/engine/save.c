@@ -126,6 +126,7 @@ static void fill(struct ot_engine *e, struct ot_write_request *out,
     *out = (struct ot_write_request){
         .number = ++e->write_number,
         .fence = e->lease.fence,
+        .incarnation = e->incarnation,
         .position = e->cursor.next_position,
         .gaps_put = e->cursor.put.v,
         .ngaps_put = e->cursor.put.n,
