@@ -666,6 +666,7 @@ static void ask(struct world *w, enum ot_reply_kind kind,
         break;
     case OT_REPLY_FETCH:
         assert_true(args->fetch.n > 0);
+        free((void *)w->fetch.seqs);
         w->fetch = args->fetch;
         w->fetch.seqs = copy(args->fetch.seqs, args->fetch.n, 8);
         break;
