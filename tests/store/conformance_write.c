@@ -111,6 +111,25 @@ static void loaded_as_written(void **state)
     assert_int_equal(r.ngaps, 3);
 }
 
+static void meant_for_one_incarnation(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", NULL, 1);
+    struct ot_write_request q = {
+        .number = 1, .fence = take(s), .position = 1, .set_paused = 1};
+
+    one(w, "t", NULL, "x");
+    q.incarnation = load(s).incarnation;
+    q.incarnation.started_us ^= 1;
+    assert_int_equal(write_with(s, &q).fate, OT_REFUSED);
+    assert_int_equal(load(s).position, 0);
+    assert_false(load(s).paused);
+    q.incarnation.started_us ^= 1;
+    assert_int_equal(write_with(s, &q).fate, OT_WRITTEN);
+    assert_int_equal(load(s).position, 1);
+    assert_true(load(s).paused);
+}
+
 static void many_rows_at_once(void **state)
 {
     enum { N = 3000 };
@@ -406,6 +425,7 @@ int run_write_tests(const char *name)
 {
     const struct CMUnitTest tests[] = {
         BATTERY(loaded_as_written),
+        BATTERY(meant_for_one_incarnation),
         BATTERY(many_rows_at_once),
         BATTERY(commands),
         BATTERY(last_command_is_noticed_gone),

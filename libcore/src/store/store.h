@@ -84,6 +84,16 @@ struct ot_read_request {
                           event is returned) */
 };
 
+/* May a write that names this incarnation (all zero: any) change anything? */
+static inline bool ot_incarnation_allows(const struct ot_incarnation *asked,
+                                         const struct ot_incarnation *now)
+{
+    static const struct ot_incarnation any;
+
+    return ot_incarnation_equal(asked, &any) ||
+           ot_incarnation_equal(asked, now);
+}
+
 enum ot_held_state {
     OT_HELD_RETRYING,  /* failed, has a next attempt */
     OT_HELD_WAITING,   /* for its destination */

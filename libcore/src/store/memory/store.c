@@ -432,9 +432,12 @@ static void write_now(struct relay *r, const struct ot_write_request *q,
 {
     struct cursor *c = fenced(r, q->fence);
 
-    reply->write.fate = c != NULL ? OT_WRITTEN : OT_REFUSED;
-    if (c == NULL)
+    if (c == NULL ||
+        !ot_incarnation_allows(&q->incarnation, &r->m->incarnation)) {
+        reply->write.fate = OT_REFUSED;
         return;
+    }
+    reply->write.fate = OT_WRITTEN;
     c->position = q->position;
     for (size_t i = 0; i < q->ngaps_del; i++)
         del_gap(c, q->gaps_del[i]);

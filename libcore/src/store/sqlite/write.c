@@ -276,6 +276,10 @@ int sqlite_write(struct relay *r, struct ot_reply *reply)
     int code;
 
     out->number = r->write.number;
+    if (!ot_incarnation_allows(&r->write.incarnation, &r->incarnation)) {
+        out->fate = OT_REFUSED; /* another file: what was read is not in it */
+        return 0;
+    }
     out->fate = OT_FATE_UNKNOWN;
     code = ot_sqlite_begin_write(&r->db, &reply->err);
     if (code != 0)
