@@ -24,14 +24,15 @@ struct ot_cli_option {
 
 enum ot_cli_verb_flags {
     OT_CLI_HIDDEN = 1,  /* not in the overview */
-    OT_CLI_NO_CONF = 2, /* runs with the defaults when the configuration
-                           cannot be read */
+    OT_CLI_NO_CONF = 2, /* reads no configuration: file and environment cannot
+                           make it fail */
 };
 
 struct ot_cli;
 
 struct ot_cli_verb {
     const char *name;
+    const char *group;   /* heading in the overview; NULL: as the one before */
     const char *summary; /* one line for the overview, no full stop */
     const char *usage;   /* arguments after the options: "ID|SEQ" */
     const char *purpose; /* paragraphs separated by empty lines */
@@ -53,6 +54,12 @@ struct ot_cli_given {
     const char *value;
 };
 
+/* A key of the configuration that an option sets. */
+struct ot_cli_setting {
+    char *name;
+    const char *value;
+};
+
 struct ot_cli {
     const struct ot_cli_verb *verb; /* NULL: none was recognised */
     struct outtray_conf *conf;
@@ -65,11 +72,14 @@ struct ot_cli {
     char fix[512];          /* the next thing to type after err; "": by code */
     struct ot_admin *admin; /* opened by ot_cli_admin */
     int out_error;          /* errno of standard output; 0: fine */
-    size_t progress;        /* columns of the progress line on the terminal */
+    bool progress;          /* there is a progress line on the terminal */
+    struct ot_buffer same;  /* of ot_cli_same */
     struct ot_cli_given *given;
     size_t ngiven;
-    const char **set; /* names of configuration keys that options set */
+    struct ot_cli_setting *set;
     size_t nset;
+    char **args; /* what is neither an option nor the verb */
+    int nargs;
 };
 
 /* --- verbs --------------------------------------------------------------- */
@@ -118,9 +128,13 @@ int ot_cli_get_int(struct ot_cli *, const char *name, int64_t fallback,
 int ot_cli_get_us(struct ot_cli *, const char *name, int64_t fallback,
                   int64_t *out);
 
-/* Sort argv into options, configuration and arguments; *argc and argv keep the
- * arguments, the verb's name first. 0 or a code with cli->err and cli->fix. */
-int ot_cli_parse(struct ot_cli *, int *argc, char **argv);
+/* Sort argv (argv[0] is the program) into the verb, its options, configuration
+ * and arguments. 0 or a code with cli->err and cli->fix. */
+int ot_cli_parse(struct ot_cli *, int argc, char **argv);
+/* The configuration: one file, then the environment, then the options. */
+int ot_cli_load_conf(struct ot_cli *);
+/* Did an option set this key of the configuration? */
+bool ot_cli_sets(const struct ot_cli *, const char *key);
 
 /* The nearest of names (NULL ends) to a mistyped one; NULL: none is near. */
 const char *ot_cli_nearest(const char *typed, const char *const *names);
@@ -133,8 +147,13 @@ int ot_cli_misuse(struct ot_cli *, const char *fmt, ...) OUTTRAY_PRINTF(2, 3);
 void ot_cli_fix(struct ot_cli *, const char *fmt, ...) OUTTRAY_PRINTF(2, 3);
 /* Prints "outtray: VERB: text" and "try: …" of cli->err. */
 void ot_cli_print_error(struct ot_cli *, int code);
-/* Refuses more or fewer arguments. */
+/* Refuses more or fewer arguments; max -1: any number. */
 int ot_cli_args(struct ot_cli *, int argc, int min, int max);
+/* The usual fix of a code; writes nothing if there is none. */
+void ot_cli_usual_fix(struct ot_cli *, int code, char *out, size_t size);
+/* " --store URL --outbox NAME", as far as they were typed, so that a hint can
+ * be typed as it stands. In cli's own memory; valid until the next call. */
+const char *ot_cli_same(struct ot_cli *);
 
 /* --- the store ----------------------------------------------------------- */
 

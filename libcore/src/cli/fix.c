@@ -1,0 +1,94 @@
+/* fix.c - what to type after an error. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+/* As a shell wants it: quoted if it has anything but the usual characters. */
+static void add_quoted(struct ot_buffer *b, const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_-./:@,=+%";
+    if (text[0] != '\0' && text[strspn(text, plain)] == '\0') {
+        ot_buffer_puts(b, text);
+        return;
+    }
+    ot_buffer_putc(b, '\'');
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            ot_buffer_puts(b, "'\\''");
+        else
+            ot_buffer_putc(b, *text);
+    }
+    ot_buffer_putc(b, '\'');
+}
+
+const char *ot_cli_same(struct ot_cli *cli)
+{
+    static const char *const names[] = {"config", "store", "outbox",
+                                        "subscription"};
+    ot_buffer_clear(&cli->same);
+    for (size_t i = 0; i < OT_COUNT(names); i++) {
+        const char *value = ot_cli_get(cli, names[i]);
+        if (value == NULL)
+            continue;
+        ot_buffer_printf(&cli->same, " --%s ", names[i]);
+        char *shown = i == 1 ? ot_cli_url_text(cli, "store.url") : NULL;
+        add_quoted(&cli->same, shown != NULL ? shown : value);
+        ot_free(shown);
+    }
+    return cli->same.p != NULL && !cli->same.failed ? cli->same.p : "";
+}
+
+static const char *command_for(int code)
+{
+    switch (code) {
+    case OUTTRAY_E_STORE_NO_SCHEMA:
+        return "init";
+    case OUTTRAY_E_STORE_VERSION:
+        return "upgrade --plan";
+    case OUTTRAY_E_STORE_UNAVAILABLE:
+    case OUTTRAY_E_SINK_UNAVAILABLE:
+    case OUTTRAY_E_SINK_MISCONFIGURED:
+        return "check";
+    case OUTTRAY_E_STORE_CONDITION:
+    case OUTTRAY_E_STORE_BEHIND:
+        return "doctor";
+    case OUTTRAY_E_LEASE_HELD:
+        return "status";
+    default:
+        return NULL;
+    }
+}
+
+static const char *text_for(int code)
+{
+    switch (code) {
+    case OUTTRAY_E_CONF:
+        return "outtray conf (every key with its value)";
+    case OUTTRAY_E_STORE_AUTH:
+        return "the user in the URL, and its password in ~/.pgpass or in "
+               "OUTTRAY_STORE_URL";
+    case OUTTRAY_E_STORE_STANDBY:
+        return "the primary in --store (or both hosts and "
+               "?target_session_attrs=read-write)";
+    case OUTTRAY_E_STORE_PERMISSION:
+        return "outtray init --app-role ROLE --relay-role ROLE, as the owner "
+               "of the outbox";
+    case OUTTRAY_E_STORE_BUSY:
+        return "the same again in a moment";
+    default:
+        return NULL;
+    }
+}
+
+void ot_cli_usual_fix(struct ot_cli *cli, int code, char *out, size_t size)
+{
+    const char *verb = command_for(code);
+    const char *text = text_for(code);
+    if (text != NULL)
+        snprintf(out, size, "%s", text);
+    else if (verb != NULL && cli->verb != NULL &&
+             strncmp(cli->verb->name, verb, strlen(cli->verb->name)) != 0)
+        snprintf(out, size, "outtray %s%s", verb, ot_cli_same(cli));
+}

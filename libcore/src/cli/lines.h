@@ -1,0 +1,28 @@
+/* lines.h - a descriptor read line by line. */
+#ifndef OT_CLI_LINES_H
+#define OT_CLI_LINES_H
+
+#include "base/base.h"
+
+struct ot_lines {
+    int fd;
+    size_t most; /* bytes of one line */
+    char *p;
+    size_t start; /* of what was not handed out */
+    size_t end;
+    size_t size;
+    bool eof;
+    int64_t number; /* of the line that was handed out last, from 1 */
+};
+
+/* 1: *out is the next line without its end, valid until the next call; 0: no
+ * more; E_IO, E_TOO_LARGE, E_NOMEM, E_INTERRUPTED. */
+int ot_lines_next(struct ot_lines *, struct ot_slice *out,
+                  struct outtray_error *err);
+void ot_lines_free(struct ot_lines *);
+
+/* All of a descriptor, at most `most` bytes. name is for the error. */
+int ot_read_all(int fd, const char *name, size_t most, struct ot_buffer *out,
+                struct outtray_error *err);
+
+#endif

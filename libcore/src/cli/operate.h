@@ -1,0 +1,15 @@
+/* operate.h - what operators ask of the owner of a subscription. */
+#ifndef OT_CLI_OPERATE_H
+#define OT_CLI_OPERATE_H
+
+#include "cli/cli.h"
+
+/* Redrive or skip: the events that arguments or options select. */
+int ot_operate_events(struct ot_cli *, enum ot_verb, int argc, char **argv);
+/* Pause or resume. */
+int ot_operate_subscription(struct ot_cli *, enum ot_verb);
+
+extern const struct ot_cli_option ot_operate_options[];
+extern const int ot_operate_codes[];
+
+#endif

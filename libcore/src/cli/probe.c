@@ -1,0 +1,37 @@
+#include "cli/probe.h"
+
+#include "sink/sink.h"
+
+int ot_probe_sink(struct ot_cli *cli, const char *topic,
+                  struct outtray_error *err)
+{
+    struct ot_sink *sink = NULL;
+    int rc = ot_sink_open(&sink, cli->conf, NULL, err);
+    if (rc != 0)
+        return rc;
+    if (sink->ops->check == NULL || !(sink->ops->caps & OT_SINK_CHECKS))
+        rc = 1;
+    else
+        rc = sink->ops->check(sink, topic, OT_PROBE_TIMEOUT_MS, err);
+    sink->ops->abandon(sink);
+    sink->ops->close(sink);
+    return rc;
+}
+
+void ot_probe_print(struct ot_cli *cli, enum ot_level level, const char *what,
+                    const char *text, const char *fix)
+{
+    bool on = cli->term.out_color;
+    const char *word = level == OT_ERROR  ? "FAILED"
+                       : level == OT_WARN ? "warning"
+                                          : "ok";
+    enum ot_color color = level == OT_ERROR  ? OT_RED
+                          : level == OT_WARN ? OT_YELLOW
+                                             : OT_GREEN;
+    ot_out(cli, "%s%-7s%s  %-14s  ", ot_term_color(on, color), word,
+           ot_term_color(on, OT_PLAIN), what);
+    ot_out_safe(cli, ot_slice_of(text));
+    ot_out(cli, "\n");
+    if (fix != NULL && fix[0] != '\0')
+        ot_out(cli, "%9stry: %s\n", "", fix);
+}

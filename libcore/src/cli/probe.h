@@ -1,0 +1,19 @@
+/* probe.h - try something, and say in one line how it went. */
+#ifndef OT_CLI_PROBE_H
+#define OT_CLI_PROBE_H
+
+#include "cli/cli.h"
+
+enum { OT_PROBE_TIMEOUT_MS = 10000 };
+
+/* Opens the sink of the configuration and asks for a destination (NULL: the
+ * broker itself). 0, or why not; 1: the sink cannot tell. */
+int ot_probe_sink(struct ot_cli *, const char *topic,
+                  struct outtray_error *err);
+
+/* "ok       database   PostgreSQL 15.20 at …", and "try: …" if there is a
+ * fix. */
+void ot_probe_print(struct ot_cli *, enum ot_level, const char *what,
+                    const char *text, const char *fix);
+
+#endif

@@ -1,0 +1,165 @@
+#include "cli/cli.h"
+#include "cli/cli_log.h"
+#include "cli/signals.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "outtray/relay.h"
+
+struct running {
+    struct ot_cli *cli;
+    struct outtray_relay *relay;
+    bool to_stdout;   /* the sink writes to standard output */
+    int64_t drawn_us; /* when the progress line was drawn */
+    uint64_t drawn;   /* delivered by then */
+    int64_t begun_us;
+};
+
+/* Nobody reads standard output any more. */
+static bool output_closed(void)
+{
+    struct pollfd fd = {.fd = STDOUT_FILENO};
+    return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLERR | POLLNVAL)) != 0;
+}
+
+static void draw(struct running *run)
+{
+    struct outtray_relay_stats stats;
+    char delivered[32], held[32];
+    int64_t now = ot_now_us();
+    if (!run->cli->term.err || (run->to_stdout && run->cli->term.out) ||
+        now - run->drawn_us < 1000000)
+        return;
+    outtray_relay_stats(run->relay, &stats);
+    double rate = (double)(stats.delivered - run->drawn) * 1e6 /
+                  (double)(now - run->drawn_us);
+    run->drawn_us = now;
+    run->drawn = stats.delivered;
+    ot_progress(run->cli,
+                "%s delivered, %.0f/s, window %u, held %s, seq "
+                "%lld of %lld%s%s",
+                ot_number_text((int64_t)stats.delivered, delivered), rate,
+                stats.window, ot_number_text(stats.held, held),
+                (long long)stats.position, (long long)stats.last_seq,
+                strcmp(stats.stall, "none") != 0 ? ", waiting: " : "",
+                strcmp(stats.stall, "none") != 0 ? stats.stall : "");
+}
+
+static int loop(struct running *run)
+{
+    bool stopped = false;
+    bool look = run->to_stdout || run->cli->term.err;
+    for (;;) {
+        int rc =
+            outtray_relay_step(run->relay, look ? 250 : -1, &run->cli->err);
+        if (rc <= 0)
+            return rc;
+        if (run->to_stdout && !stopped && output_closed()) {
+            outtray_relay_stop(run->relay);
+            stopped = true;
+        }
+        draw(run);
+    }
+}
+
+static void summary(struct running *run, int rc)
+{
+    struct ot_cli *cli = run->cli;
+    struct outtray_relay_stats s;
+    char delivered[32], time[32];
+    int64_t took = ot_now_us() - run->begun_us;
+    outtray_relay_stats(run->relay, &s);
+    if (cli->json && !run->to_stdout) {
+        ot_out_json(cli,
+                    json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:f}", "delivered",
+                              (json_int_t)s.delivered, "failed",
+                              (json_int_t)s.failed, "dead", (json_int_t)s.dead,
+                              "pruned", (json_int_t)s.pruned, "position",
+                              (json_int_t)s.position, "last_seq",
+                              (json_int_t)s.last_seq, "held", (int)s.held,
+                              "seconds", (double)took / 1e6));
+        return;
+    }
+    if (rc != 0)
+        return;
+    ot_say(cli, "%s events delivered in %s, %u held, %llu given up on",
+           ot_number_text((int64_t)s.delivered, delivered),
+           ot_duration_text(took, time), s.held, (unsigned long long)s.dead);
+    if (s.dead > 0)
+        ot_next(cli, "outtray dead%s", ot_cli_same(cli));
+    else
+        ot_next(cli, "outtray status%s", ot_cli_same(cli));
+}
+
+static void stop(void *relay)
+{
+    outtray_relay_stop(relay);
+}
+
+static int run(struct ot_cli *cli, int argc, char **argv)
+{
+    struct ot_cli_log log;
+    struct running run = {.cli = cli, .begun_us = ot_now_us()};
+    (void)argv;
+    int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc != 0)
+        return rc;
+    if (!ot_conf_is_set(cli->conf, "sink.url")) {
+        ot_cli_fix(cli, "--sink stdout: to see the events, or --sink "
+                        "kafka://HOST:PORT");
+        return ot_fail(&cli->err, OUTTRAY_E_CONF,
+                       "no sink is named: give --sink URL, or set "
+                       "OUTTRAY_SINK_URL or sink.url in a file");
+    }
+    ot_cli_log_init(&log, cli);
+    rc = outtray_relay_open(&run.relay, cli->conf, ot_cli_log_write, &log,
+                            &cli->err);
+    if (rc != 0)
+        return rc;
+    run.to_stdout =
+        strncmp(ot_conf_secret(cli->conf, "sink.url"), "stdout", 6) == 0;
+    run.drawn_us = run.begun_us;
+    if (ot_cli_has(cli, "until-empty"))
+        outtray_relay_until_empty(run.relay);
+    ot_signals_careful(stop, run.relay);
+    rc = loop(&run);
+    ot_signals_careful(NULL, NULL);
+    summary(&run, rc);
+    outtray_relay_close(run.relay);
+    return rc;
+}
+
+static const struct ot_cli_option options[] = {
+    {"until-empty", 0, NULL, "end once nothing is left to deliver"},
+    {0},
+};
+static const int codes[] = {
+    OUTTRAY_E_MISUSE,          OUTTRAY_E_CONF,
+    OUTTRAY_E_STORE_AUTH,      OUTTRAY_E_STORE_PERMISSION,
+    OUTTRAY_E_STORE_NO_SCHEMA, OUTTRAY_E_STORE_VERSION,
+    OUTTRAY_E_STORE_CONDITION, OUTTRAY_E_STORE_BEHIND,
+    OUTTRAY_E_INTERRUPTED,     0,
+};
+
+const struct ot_cli_verb ot_cli_verb_relay = {
+    .name = "relay",
+    .summary = "publish committed events to the sink, until it is stopped",
+    .purpose =
+        "Serves one subscription. Any number of relays may run: one owns the "
+        "subscription, the others wait and take over. It never ends because "
+        "the database or the broker is away: it says so once, tries again with "
+        "growing pauses, and goes on by itself.\n\n"
+        "SIGTERM and SIGINT: it reads no more, waits for what is under way "
+        "(relay.stop_soft_ms), writes its cursor, gives the subscription back "
+        "and ends with 0, in less than 10 seconds. A second signal ends it at "
+        "once with 130; nothing is lost, what was under way is sent again.\n\n"
+        "The log goes to standard error: text on a terminal, else one JSON "
+        "object a line (log.format, log.level).",
+    .options = options,
+    .example = "outtray relay --sink stdout: --until-empty\n"
+               "outtray relay --sink kafka://localhost:9092",
+    .codes = codes,
+    .run = run,
+};

@@ -1,0 +1,199 @@
+#include "cli/cli.h"
+#include "cli/signals.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+struct report {
+    struct ot_cli *cli;
+    json_t *all;
+    size_t n;
+    int64_t dead;
+    bool unowned;
+};
+
+static const char *state_of(const struct ot_status *s)
+{
+    if (s->paused)
+        return "paused";
+    if (s->owner[0] == '\0')
+        return "no relay";
+    return s->lease_left_us > 0 ? "running" : "relay gone";
+}
+
+static int64_t held_of(const struct ot_status *s)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < OT_COUNT(s->held); i++)
+        n += s->held[i];
+    return n;
+}
+
+static json_t *to_json(const struct ot_status *s)
+{
+    json_t *held = json_object();
+    for (int i = 0; i < (int)OT_COUNT(s->held); i++)
+        json_object_set_new(held, ot_held_state_name((enum ot_held_state)i),
+                            json_integer(s->held[i]));
+    return json_pack(
+        "{s:s,s:s,s:I,s:b,s:f,s:o,s:I,s:I,s:I,s:b,s:s?,s:I,s:f,s:f,s:I}",
+        "subscription", s->subscription, "state", state_of(s), "pending",
+        (json_int_t)s->pending, "pending_is_estimate", s->pending_is_estimate,
+        "oldest_age_s",
+        s->oldest_age_us < 0 ? -1.0 : (double)s->oldest_age_us / 1e6, "held",
+        held, "position", (json_int_t)s->position, "last_seq",
+        (json_int_t)s->last_seq, "gaps", (json_int_t)s->gaps, "paused",
+        s->paused, "owner", s->owner[0] != '\0' ? s->owner : NULL, "fence",
+        (json_int_t)s->fence, "lease_left_s", (double)s->lease_left_us / 1e6,
+        "written_age_s",
+        s->written_age_us < 0 ? -1.0 : (double)s->written_age_us / 1e6,
+        "commands", (json_int_t)s->commands);
+}
+
+static void print_held(struct ot_cli *cli, const struct ot_status *s)
+{
+    const char *comma = "";
+    char text[32];
+    ot_out(cli, "  held      ");
+    for (int i = 0; i < (int)OT_COUNT(s->held); i++) {
+        bool red = i == OT_HELD_DEAD && cli->term.out_color;
+        if (s->held[i] == 0)
+            continue;
+        ot_out(cli, "%s%s%s %s%s", comma, ot_term_color(red, OT_RED),
+               ot_number_text(s->held[i], text),
+               ot_held_state_name((enum ot_held_state)i),
+               ot_term_color(red, OT_PLAIN));
+        comma = ", ";
+    }
+    ot_out(cli, "%s\n", held_of(s) == 0 ? "0" : "");
+}
+
+static void print_one(struct ot_cli *cli, const struct ot_status *s)
+{
+    char a[32], b[32];
+    bool running = strcmp(state_of(s), "running") == 0;
+    ot_out(cli, "subscription ");
+    ot_out_safe(cli, ot_slice_of(s->subscription));
+    ot_out(cli, ": %s%s%s",
+           ot_term_color(cli->term.out_color, running ? OT_GREEN : OT_YELLOW),
+           state_of(s), ot_term_color(cli->term.out_color, OT_PLAIN));
+    if (s->owner[0] != '\0')
+        ot_out(cli, ", relay %s, fence %lld", s->owner, (long long)s->fence);
+    ot_out(cli, "\n  pending   %s%s\n", ot_number_text(s->pending, a),
+           s->pending_is_estimate ? " or more" : "");
+    if (s->oldest_age_us >= 0)
+        ot_out(cli, "  oldest    %s\n", ot_duration_text(s->oldest_age_us, a));
+    print_held(cli, s);
+    ot_out(cli, "  position  %s of %s", ot_number_text(s->position, a),
+           ot_number_text(s->last_seq, b));
+    if (s->gaps > 0)
+        ot_out(cli, ", %s gaps", ot_number_text(s->gaps, a));
+    if (s->written_age_us >= 0)
+        ot_out(cli, ", written %s ago", ot_duration_text(s->written_age_us, a));
+    ot_out(cli, "\n");
+    if (s->commands > 0)
+        ot_out(cli, "  commands  %s wait for the relay\n",
+               ot_number_text(s->commands, a));
+}
+
+static int each_status(void *ctx, const struct ot_status *s)
+{
+    struct report *report = ctx;
+    report->n++;
+    report->dead += s->held[OT_HELD_DEAD];
+    report->unowned |= s->owner[0] == '\0' || s->lease_left_us <= 0;
+    if (report->all != NULL)
+        json_array_append_new(report->all, to_json(s));
+    else
+        print_one(report->cli, s);
+    return 0;
+}
+
+static int print_status(struct ot_cli *cli, bool hints)
+{
+    struct report report = {.cli = cli};
+    struct ot_store_facts facts = {0};
+    const char *outbox = ot_conf_text(cli->conf, "store.outbox");
+    const char *only = ot_conf_is_set(cli->conf, "relay.subscription")
+                           ? ot_conf_text(cli->conf, "relay.subscription")
+                           : NULL;
+    int rc = cli->admin->ops->facts(cli->admin, &facts, &cli->err);
+    if (rc != 0)
+        return rc;
+    if (cli->json)
+        report.all = json_array();
+    else
+        ot_out(cli, "outbox %s in %s, %s\n", outbox, facts.server, facts.where);
+    rc = cli->admin->ops->status(cli->admin, only, each_status, &report,
+                                 &cli->err);
+    if (rc != 0) {
+        json_decref(report.all);
+        return rc;
+    }
+    if (cli->json) {
+        ot_out_json(cli, json_pack("{s:s,s:s,s:s,s:i,s:o}", "outbox", outbox,
+                                   "server", facts.server, "where", facts.where,
+                                   "schema_version", facts.schema_version,
+                                   "subscriptions", report.all));
+        return 0;
+    }
+    if (report.n == 0)
+        ot_out(cli, "no subscription yet: the first relay makes it\n");
+    if (!hints)
+        return 0;
+    if (report.dead > 0)
+        ot_next(cli, "outtray dead%s", ot_cli_same(cli));
+    else if (report.n == 0 || report.unowned)
+        ot_next(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+    return 0;
+}
+
+static int watch(struct ot_cli *cli, int64_t seconds)
+{
+    int rc = 0;
+    ot_signals_careful(NULL, NULL);
+    while (rc == 0 && ot_signals_caught() == 0 && ot_cli_out_ok(cli)) {
+        if (cli->term.out && !cli->json)
+            ot_out(cli, "\033[H\033[J");
+        rc = print_status(cli, false);
+        if (rc == 0)
+            rc = ot_cli_out_end(cli);
+        if (rc == 0 && ot_signals_caught() == 0)
+            (void)poll(NULL, 0, (int)seconds * 1000);
+    }
+    return rc;
+}
+
+static int run(struct ot_cli *cli, int argc, char **argv)
+{
+    int64_t seconds;
+    (void)argv;
+    int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc == 0)
+        rc = ot_cli_get_int(cli, "watch", 0, 1, 86400, &seconds);
+    if (rc == 0)
+        rc = ot_cli_admin(cli);
+    if (rc != 0)
+        return rc;
+    return seconds > 0 ? watch(cli, seconds) : print_status(cli, true);
+}
+
+static const struct ot_cli_option options[] = {
+    {"watch", 'w', "SECONDS", "again and again, until Ctrl-C"},
+    {0},
+};
+
+const struct ot_cli_verb ot_cli_verb_status = {
+    .name = "status",
+    .summary = "how is it going: pending, oldest, held, dead, who relays",
+    .purpose =
+        "One block for each subscription (or for --subscription alone). It "
+        "needs no relay to run. pending: committed and not yet passed by the "
+        "cursor. oldest: age of the oldest event that is neither delivered nor "
+        "dead. held: taken out of the stream with a reason; outtray explain "
+        "says which. With --json: one object with an array subscriptions.",
+    .options = options,
+    .example = "outtray status --watch 2\n"
+               "outtray status --json | jq .subscriptions[0].pending",
+    .run = run,
+};
