@@ -192,8 +192,8 @@ static void clean(struct ot_cli *cli)
 int outtray_cli_main(int argc, char **argv)
 {
     struct ot_cli cli = {0};
-    struct ot_signals signals;
-    ot_signals_install(&signals);
+    struct ot_cli_signals signals;
+    ot_cli_signals_install(&signals);
     ot_term_look(&cli.term);
     cli.conf = outtray_conf_new();
     int rc = cli.conf != NULL ? run(&cli, argc, argv) : ot_fail_nomem(&cli.err);
@@ -206,6 +206,6 @@ int outtray_cli_main(int argc, char **argv)
         rc = outtray_error_exit(rc);
     }
     clean(&cli);
-    ot_signals_restore(&signals);
+    ot_cli_signals_restore(&signals);
     return rc;
 }

@@ -21,7 +21,7 @@ static void on_signal(int number)
         stop(stoppable);
 }
 
-void ot_signals_install(struct ot_signals *signals)
+void ot_cli_signals_install(struct ot_cli_signals *signals)
 {
     caught = 0;
     careful = 0;
@@ -39,7 +39,7 @@ void ot_signals_install(struct ot_signals *signals)
     sigaction(SIGPIPE, &ignore, &signals->old_pipe);
 }
 
-void ot_signals_restore(const struct ot_signals *signals)
+void ot_cli_signals_restore(const struct ot_cli_signals *signals)
 {
     careful = 0;
     stop_it = NULL;
@@ -48,7 +48,7 @@ void ot_signals_restore(const struct ot_signals *signals)
     sigaction(SIGPIPE, &signals->old_pipe, NULL);
 }
 
-void ot_signals_careful(void (*stop)(void *what), void *what)
+void ot_cli_signals_careful(void (*stop)(void *what), void *what)
 {
     stop_it = NULL;
     stoppable = what;
@@ -59,7 +59,7 @@ void ot_signals_careful(void (*stop)(void *what), void *what)
         stop(what);
 }
 
-int ot_signals_caught(void)
+int ot_cli_signals_caught(void)
 {
     return caught;
 }

@@ -1,5 +1,5 @@
 #include "cli/cli.h"
-#include "cli/lines.h"
+#include "cli/input.h"
 #include "cli/ndjson.h"
 #include "cli/signals.h"
 
@@ -68,12 +68,12 @@ static int read_payload(struct ot_cli *cli, const char *argument,
         if (fd < 0)
             return ot_fail(&cli->err, OUTTRAY_E_IO, "%s: %s", file,
                            strerror(errno));
-        rc = ot_read_all(fd, file, most, bytes, &cli->err);
+        rc = ot_input_all(fd, file, most, bytes, &cli->err);
         close(fd);
     } else if (file != NULL ||
                (argument != NULL && strcmp(argument, "-") == 0)) {
-        rc =
-            ot_read_all(STDIN_FILENO, "standard input", most, bytes, &cli->err);
+        rc = ot_input_all(STDIN_FILENO, "standard input", most, bytes,
+                          &cli->err);
     } else if (argument != NULL) {
         ot_buffer_puts(bytes, argument);
         rc = bytes->failed ? ot_fail_nomem(&cli->err) : 0;
@@ -171,7 +171,7 @@ static int enqueue_one(struct ot_cli *cli, int argc, char **argv)
 
 struct load {
     struct ot_cli *cli;
-    struct ot_lines lines;
+    struct ot_input lines;
     struct ot_batch *batch;
     int64_t count;
     int64_t shown_us; /* when the progress was drawn last */
@@ -216,7 +216,7 @@ static int load_lines(struct load *load)
     int64_t now_us = ot_wall_us();
     struct ot_slice line;
     int rc;
-    while ((rc = ot_lines_next(&load->lines, &line, &cli->err)) > 0) {
+    while ((rc = ot_input_line(&load->lines, &line, &cli->err)) > 0) {
         if (blank(line))
             continue;
         rc = ot_batch_add(load->batch, line, load->lines.number, now_us,
@@ -247,7 +247,7 @@ static int enqueue_many(struct ot_cli *cli, int argc)
         return ot_fail_nomem(&cli->err);
     if (cli->term.in)
         ot_say(cli, "one JSON object a line, Ctrl-D ends");
-    ot_signals_careful(NULL, NULL);
+    ot_cli_signals_careful(NULL, NULL);
     rc = cli->admin->ops->begin(cli->admin, &cli->err);
     if (rc == 0) {
         rc = load_lines(&load);
@@ -261,7 +261,7 @@ static int enqueue_many(struct ot_cli *cli, int argc)
     }
     ot_batch_clear(load.batch);
     ot_free(load.batch);
-    ot_lines_free(&load.lines);
+    ot_input_free(&load.lines);
     if (rc != 0)
         return rc;
     char text[32];

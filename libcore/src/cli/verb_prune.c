@@ -27,7 +27,7 @@ static int delete_all(struct pruning *pruning)
     int pause_ms = (int)(ot_conf_us(cli->conf, "prune.pause_ms") / 1000);
     struct ot_prune_reply reply = {.more = true};
     char deleted[32], total[32];
-    ot_signals_careful(NULL, NULL);
+    ot_cli_signals_careful(NULL, NULL);
     while (reply.more) {
         int rc = cli->admin->ops->prune(cli->admin, &pruning->request, false,
                                         &reply, &cli->err);
@@ -36,7 +36,7 @@ static int delete_all(struct pruning *pruning)
         pruning->deleted += reply.deleted;
         ot_progress(cli, "%s of %s", ot_number_text(pruning->deleted, deleted),
                     ot_number_text(pruning->total, total));
-        if (ot_signals_caught() != 0)
+        if (ot_cli_signals_caught() != 0)
             return ot_fail(&cli->err, OUTTRAY_E_INTERRUPTED,
                            "%s events deleted, the rest is kept",
                            ot_number_text(pruning->deleted, deleted));

@@ -123,9 +123,9 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     run.drawn_us = run.begun_us;
     if (ot_cli_has(cli, "until-empty"))
         outtray_relay_until_empty(run.relay);
-    ot_signals_careful(stop, run.relay);
+    ot_cli_signals_careful(stop, run.relay);
     rc = loop(&run);
-    ot_signals_careful(NULL, NULL);
+    ot_cli_signals_careful(NULL, NULL);
     summary(&run, rc);
     outtray_relay_close(run.relay);
     return rc;

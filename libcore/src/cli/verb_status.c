@@ -151,14 +151,14 @@ static int print_status(struct ot_cli *cli, bool hints)
 static int watch(struct ot_cli *cli, int64_t seconds)
 {
     int rc = 0;
-    ot_signals_careful(NULL, NULL);
-    while (rc == 0 && ot_signals_caught() == 0 && ot_cli_out_ok(cli)) {
+    ot_cli_signals_careful(NULL, NULL);
+    while (rc == 0 && ot_cli_signals_caught() == 0 && ot_cli_out_ok(cli)) {
         if (cli->term.out && !cli->json)
             ot_out(cli, "\033[H\033[J");
         rc = print_status(cli, false);
         if (rc == 0)
             rc = ot_cli_out_end(cli);
-        if (rc == 0 && ot_signals_caught() == 0)
+        if (rc == 0 && ot_cli_signals_caught() == 0)
             (void)poll(NULL, 0, (int)seconds * 1000);
     }
     return rc;

@@ -78,7 +78,7 @@ static int each(void *ctx, const struct ot_event_info *info)
         ot_out_json(tail->cli, ot_event_json(info, tail->payload));
     else
         ot_event_line(tail->cli, info, tail->payload);
-    return ot_cli_out_ok(tail->cli) && ot_signals_caught() == 0 ? 0 : 1;
+    return ot_cli_out_ok(tail->cli) && ot_cli_signals_caught() == 0 ? 0 : 1;
 }
 
 static int follow(struct tail *tail, struct ot_event_query *query)
@@ -88,7 +88,7 @@ static int follow(struct tail *tail, struct ot_event_query *query)
     /* What was shown first begins the part that is looked at again. */
     if (tail->nseen > 0)
         tail->floor = tail->seen[0].seq - 1;
-    while (rc >= 0 && ot_signals_caught() == 0) {
+    while (rc >= 0 && ot_cli_signals_caught() == 0) {
         struct pollfd closed = {.fd = 1};
         rc = ot_cli_out_end(cli);
         if (rc != 0 || !ot_cli_out_ok(cli))
@@ -129,7 +129,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     query.after_seq = -n;
     tail.floor = INT64_MIN;
     if (ot_cli_has(cli, "follow"))
-        ot_signals_careful(NULL, NULL);
+        ot_cli_signals_careful(NULL, NULL);
     rc = cli->admin->ops->events(cli->admin, &query, each, &tail, &cli->err);
     if (rc >= 0 && ot_cli_has(cli, "follow"))
         rc = follow(&tail, &query);

@@ -1,4 +1,4 @@
-#include "cli/lines.h"
+#include "cli/input.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@ static ssize_t read_some(int fd, const char *name, void *p, size_t n,
                          struct outtray_error *err)
 {
     for (;;) {
-        if (ot_signals_caught() != 0)
+        if (ot_cli_signals_caught() != 0)
             return ot_fail(err, OUTTRAY_E_INTERRUPTED, "%s: interrupted", name);
         ssize_t got = read(fd, p, n);
         if (got >= 0)
@@ -22,7 +22,7 @@ static ssize_t read_some(int fd, const char *name, void *p, size_t n,
     }
 }
 
-static int make_room(struct ot_lines *lines, struct outtray_error *err)
+static int make_room(struct ot_input *lines, struct outtray_error *err)
 {
     if (lines->start > 0) {
         memmove(lines->p, lines->p + lines->start, lines->end - lines->start);
@@ -44,7 +44,7 @@ static int make_room(struct ot_lines *lines, struct outtray_error *err)
     return 0;
 }
 
-int ot_lines_next(struct ot_lines *lines, struct ot_slice *out,
+int ot_input_line(struct ot_input *lines, struct ot_slice *out,
                   struct outtray_error *err)
 {
     size_t looked = 0; /* bytes known to hold no line end */
@@ -77,14 +77,14 @@ int ot_lines_next(struct ot_lines *lines, struct ot_slice *out,
     }
 }
 
-void ot_lines_free(struct ot_lines *lines)
+void ot_input_free(struct ot_input *lines)
 {
     ot_free(lines->p);
     lines->p = NULL;
 }
 
-int ot_read_all(int fd, const char *name, size_t most, struct ot_buffer *out,
-                struct outtray_error *err)
+int ot_input_all(int fd, const char *name, size_t most, struct ot_buffer *out,
+                 struct outtray_error *err)
 {
     char chunk[CHUNK];
     for (;;) {

@@ -1,10 +1,10 @@
-/* lines.h - a descriptor read line by line. */
-#ifndef OT_CLI_LINES_H
-#define OT_CLI_LINES_H
+/* input.h - a descriptor read line by line. */
+#ifndef OT_CLI_INPUT_H
+#define OT_CLI_INPUT_H
 
 #include "base/base.h"
 
-struct ot_lines {
+struct ot_input {
     int fd;
     size_t most; /* bytes of one line */
     char *p;
@@ -17,12 +17,12 @@ struct ot_lines {
 
 /* 1: *out is the next line without its end, valid until the next call; 0: no
  * more; E_IO, E_TOO_LARGE, E_NOMEM, E_INTERRUPTED. */
-int ot_lines_next(struct ot_lines *, struct ot_slice *out,
+int ot_input_line(struct ot_input *, struct ot_slice *out,
                   struct outtray_error *err);
-void ot_lines_free(struct ot_lines *);
+void ot_input_free(struct ot_input *);
 
 /* All of a descriptor, at most `most` bytes. name is for the error. */
-int ot_read_all(int fd, const char *name, size_t most, struct ot_buffer *out,
-                struct outtray_error *err);
+int ot_input_all(int fd, const char *name, size_t most, struct ot_buffer *out,
+                 struct outtray_error *err);
 
 #endif
