@@ -7,7 +7,7 @@ static const char *const small_window[] = {"relay.window_events=4000", NULL};
 
 static void fresh_topic(void)
 {
-    new_topic(&broker, 4);
+    new_topic(&broker);
     kafka.topic = broker.topic;
 }
 

@@ -37,6 +37,9 @@ static const struct ot_kafka_class table[] = {
     {E(UNKNOWN_TOPIC_OR_PART), OT_MISCONFIGURED, OT_ITS_TOPIC, topic_advice},
     {E(_UNKNOWN_TOPIC), OT_MISCONFIGURED, OT_ITS_TOPIC, topic_advice},
     {E(_UNKNOWN_PARTITION), OT_MISCONFIGURED, OT_ITS_TOPIC, topic_advice},
+    /* In flight to a partition that has gone, while the client lives. */
+    {E(_DESTROY), OT_MISCONFIGURED, OT_ITS_TOPIC,
+     "its partition has gone: was the topic deleted?"},
     {E(TOPIC_EXCEPTION), OT_MISCONFIGURED, OT_ITS_TOPIC,
      "a topic name has 1 to 249 of the characters a-z A-Z 0-9 . _ -"},
     {E(TOPIC_AUTHORIZATION_FAILED), OT_MISCONFIGURED, OT_ITS_TOPIC,
@@ -68,7 +71,6 @@ static const struct ot_kafka_class table[] = {
     {E(_INCONSISTENT), OT_UNAVAILABLE, OT_THE_SINK, NULL},
     {E(_PURGE_QUEUE), OT_UNAVAILABLE, OT_THE_SINK, NULL},
     {E(_PURGE_INFLIGHT), OT_UNKNOWN, OT_THE_SINK, NULL},
-    {E(_DESTROY), OT_UNAVAILABLE, OT_THE_SINK, NULL},
     {E(REQUEST_TIMED_OUT), OT_UNAVAILABLE, OT_THE_SINK, NULL},
     {E(NETWORK_EXCEPTION), OT_UNAVAILABLE, OT_THE_SINK, NULL},
     {E(BROKER_NOT_AVAILABLE), OT_UNAVAILABLE, OT_THE_SINK, NULL},

@@ -96,6 +96,7 @@ static int kafka_open(struct ot_sink **out, const struct outtray_conf *conf,
     k->free = 0;
     k->conf = outtray_conf_copy(conf);
     const char *form = ot_conf_text(conf, "sink.topic");
+    k->topics.max = OT_KAFKA_TOPICS;
     k->topics.one_name =
         form != NULL && *form != '\0' && strstr(form, "${topic}") == NULL;
     if (k->conf == NULL)

@@ -63,7 +63,7 @@ struct ot_kafka_topics {
     struct ot_kafka_topic *bucket[OT_KAFKA_BUCKETS];
     struct ot_kafka_topic *newest, *oldest;
     struct ot_kafka_topic *waiting; /* have a line */
-    size_t n;
+    size_t n, max;
     bool one_name; /* sink.topic has no ${topic}: all share one */
 };
 

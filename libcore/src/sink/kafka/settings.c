@@ -54,6 +54,13 @@ static const struct {
     {"test.mock.broker.rtt", NULL, "it is for tests of librdkafka"},
 };
 
+/* Common names that librdkafka's dump has under an older one. */
+static const char *const aliases[] = {
+    "linger.ms",           "acks",           "compression.type",
+    "delivery.timeout.ms", "retries",        "batch.num.messages",
+    "max.in.flight",       "sasl.mechanism", "request.timeout.ms",
+};
+
 enum { TEXT = 512 };
 
 static int set(rd_kafka_conf_t *rk, const char *name, const char *value,
@@ -113,38 +120,49 @@ static unsigned distance(const char *a, const char *b)
     return row[nb];
 }
 
-static void nearest_of(const char **dump, size_t n, const char *name,
-                       unsigned *least, char best[64])
+struct nearest {
+    const char *to;
+    unsigned least;
+    char name[64];
+};
+
+static void compare(struct nearest *best, const char *name)
 {
-    for (size_t i = 0; dump != NULL && i + 1 < n; i += 2) {
-        unsigned d = distance(name, dump[i]);
-        if (d < *least) {
-            *least = d;
-            snprintf(best, 64, "%s", dump[i]);
-        }
+    unsigned d = distance(best->to, name);
+    if (d < best->least) {
+        best->least = d;
+        snprintf(best->name, sizeof(best->name), "%s", name);
     }
+}
+
+static void compare_all(struct nearest *best, const char **dump, size_t n)
+{
+    for (size_t i = 0; dump != NULL && i + 1 < n; i += 2)
+        compare(best, dump[i]);
     if (dump != NULL)
         rd_kafka_conf_dump_free(dump, n);
 }
 
 static int fail_unknown(const char *name, struct outtray_error *err)
 {
-    char best[64] = "";
-    unsigned least = 5; /* further away it is no slip of the finger */
+    /* Further away it is no slip of the finger. */
+    struct nearest best = {.to = name, .least = 5};
     size_t n = 0;
     rd_kafka_conf_t *rk = rd_kafka_conf_new();
     rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
     const char **dump = rd_kafka_conf_dump(rk, &n);
-    nearest_of(dump, n, name, &least, best);
+    compare_all(&best, dump, n);
     dump = rd_kafka_topic_conf_dump(topic, &n);
-    nearest_of(dump, n, name, &least, best);
+    compare_all(&best, dump, n);
+    for (size_t i = 0; i < OT_COUNT(aliases); i++)
+        compare(&best, aliases[i]);
     rd_kafka_conf_destroy(rk);
     rd_kafka_topic_conf_destroy(topic);
-    if (best[0] != '\0')
+    if (best.name[0] != '\0')
         return ot_fail(err, OUTTRAY_E_CONF,
                        "kafka.%s: librdkafka %s has no such setting; did you "
                        "mean kafka.%s?",
-                       name, rd_kafka_version_str(), best);
+                       name, rd_kafka_version_str(), best.name);
     return ot_fail(err, OUTTRAY_E_CONF,
                    "kafka.%s: librdkafka %s has no such setting", name,
                    rd_kafka_version_str());

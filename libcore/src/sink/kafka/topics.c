@@ -39,13 +39,13 @@ static bool is_idle(const struct ot_kafka_topic *topic)
 
 /* A producer keeps what it knows of a topic as long as there is a handle: with
  * topics that come and go that is a leak. */
-static void forget_oldest(struct ot_kafka_topics *t)
+static bool forget_oldest(struct ot_kafka_topics *t)
 {
     struct ot_kafka_topic *topic = t->oldest;
-    while (topic != NULL && !is_idle(topic))
-        topic = topic->newer;
+    for (int i = 0; topic != NULL && !is_idle(topic); i++)
+        topic = i < 64 ? topic->newer : NULL;
     if (topic == NULL)
-        return; /* all busy: the window bounds their number */
+        return false; /* busy: the window bounds their number */
     struct ot_kafka_topic **at = bucket_of(t, topic->of);
     while (*at != topic)
         at = &(*at)->next_in_bucket;
@@ -53,6 +53,7 @@ static void forget_oldest(struct ot_kafka_topics *t)
     unlink_age(t, topic);
     t->n--;
     release(topic);
+    return true;
 }
 
 static struct ot_kafka_topic *make(struct ot_kafka *k, struct ot_slice of,
@@ -75,8 +76,8 @@ static struct ot_kafka_topic *make(struct ot_kafka *k, struct ot_slice of,
         release(topic);
         return NULL;
     }
-    if (t->n >= OT_KAFKA_TOPICS)
-        forget_oldest(t);
+    while (t->n >= t->max && forget_oldest(t))
+        ;
     struct ot_kafka_topic **at = bucket_of(t, of);
     topic->next_in_bucket = *at;
     *at = topic;
@@ -110,7 +111,7 @@ void ot_kafka_topics_free(struct ot_kafka_topics *t)
         t->newest = topic->older;
         release(topic);
     }
-    *t = (struct ot_kafka_topics){.one_name = t->one_name};
+    *t = (struct ot_kafka_topics){0};
 }
 
 void ot_kafka_line_add(struct ot_kafka *k, struct ot_kafka_topic *topic,

@@ -1,0 +1,273 @@
+/* The file sink when the disk or the file is not as it should be. */
+#include "battery.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static char folder[] = "/tmp/outtray-file-XXXXXX";
+static char path[100], url[200];
+static struct subject file = {.name = "file", .topic = "orders"};
+
+static struct rig *open_path(const char *at, const char *const *settings)
+{
+    static struct rig r;
+    subject = &file;
+    snprintf(url, sizeof(url), "file://%s", at);
+    rig_open(&r, url, settings);
+    return &r;
+}
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static char *read_file(void)
+{
+    static char text[200000];
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    fclose(f);
+    return text;
+}
+
+static size_t whole_lines(const char *text)
+{
+    size_t n = 0;
+    while (*text != '\0') {
+        const char *end = strchr(text, '\n');
+        assert_non_null(end);
+        assert_int_equal(strncmp(text, "{\"id\":\"", 7), 0);
+        assert_int_equal(end[-1], '}');
+        text = end + 1;
+        n++;
+    }
+    return n;
+}
+
+static void test_line(void **state)
+{
+    (void)state;
+    unlink(path);
+    struct rig *r = open_path(path, NULL);
+    struct ot_event *e =
+        rig_event(r, "orders", "k\"1", "{\"a\":\"x\\u0001\"}\n\t\x01");
+    e->type = rig_text("made");
+    e->headers = rig_text("{\n \"h\": \"v\"}");
+    e = rig_event(r, "orders", NULL, NULL);
+    e = rig_event(r, "orders", NULL, NULL);
+    e->payload = rig_slice("\xff\x00\x01\x02", 4);
+    rig_submit(r, 2);
+    rig_submit_flagged(r, 1, false, true);
+    assert_true(rig_wait(r, 3, 5000));
+    assert_string_equal(
+        read_file(),
+        "{\"id\":\"00000000-0000-0000-0000-000000000001\",\"order\":\"7.1\","
+        "\"topic\":\"orders\",\"key\":\"k\\\"1\",\"type\":\"made\","
+        "\"headers\":{  \"h\": \"v\"},"
+        "\"payload\":\"{\\\"a\\\":\\\"x\\\\u0001\\\"}\\n\\t\\u0001\","
+        "\"created_at\":\"2025-11-24T16:00:00.000Z\"}\n"
+        "{\"id\":\"00000000-0000-0000-0000-000000000002\",\"order\":\"7.2\","
+        "\"topic\":\"orders\",\"key\":null,\"type\":null,\"headers\":null,"
+        "\"payload\":null,\"created_at\":\"2025-11-24T16:00:00.000Z\"}\n"
+        "{\"id\":\"00000000-0000-0000-0000-000000000003\",\"order\":\"7.3\","
+        "\"topic\":\"orders\",\"key\":null,\"type\":null,\"headers\":null,"
+        "\"payload_base64\":\"/wABAg==\","
+        "\"created_at\":\"2025-11-24T16:00:00.000Z\","
+        "\"maybe_duplicate\":true}\n");
+    assert_string_equal(r->events[0].completion.receipt, "byte 0");
+    rig_close(r);
+}
+
+/* What a crash left of a line goes; what is not ours stays, with an end. */
+static void test_torn(void **state)
+{
+    (void)state;
+    write_file("{\"id\":\"1\"}\n{\"id\":\"2\",\"ord");
+    struct rig *r = open_path(path, NULL);
+    add_numbered(r, 1);
+    rig_run(r, 1, 5000);
+    rig_close(r);
+    assert_int_equal(whole_lines(read_file()), 2);
+
+    write_file("my diary, day one");
+    r = open_path(path, NULL);
+    add_numbered(r, 1);
+    rig_run(r, 1, 5000);
+    rig_close(r);
+    assert_int_equal(strncmp(read_file(), "my diary, day one\n{\"id\"", 23), 0);
+
+    write_file("{\"i");
+    r = open_path(path, NULL);
+    add_numbered(r, 1);
+    rig_run(r, 1, 5000);
+    rig_close(r);
+    assert_int_equal(whole_lines(read_file()), 1);
+}
+
+static void limit_file(rlim_t bytes)
+{
+    struct rlimit l = {bytes, RLIM_INFINITY};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+/* The disk is full in the middle of a line: whole lines count, the rest fails
+ * with a reason and leaves nothing, and all goes on when there is room. */
+static void full_disk(const char *const *settings)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    unlink(path);
+    struct rig *r = open_path(path, settings);
+    add_numbered(r, 100);
+    limit_file(5000);
+    assert_int_equal(rig_submit(r, 60), 60);
+    rig_submit(r, 40);
+    assert_true(rig_wait(r, r->sent, 5000));
+    assert_true(r->outcome[OT_OK] > 5);
+    assert_true(r->outcome[OT_UNAVAILABLE] > 5);
+    size_t ok = r->outcome[OT_OK];
+    assert_int_equal(whole_lines(read_file()), ok);
+    /* none that failed stands before one that is there */
+    for (size_t i = 0; i < ok; i++)
+        assert_int_equal(r->events[i].completion.outcome, OT_OK);
+    const struct rig_event *e = &r->events[ok];
+    assert_int_equal(e->completion.scope, OT_THE_SINK);
+    assert_non_null(strstr(e->reason, path));
+    assert_non_null(strstr(e->reason, "too large"));
+    struct ot_health h;
+    r->sink->ops->health(r->sink, &h);
+    assert_int_equal(h.state, OT_HEALTH_DOWN);
+    limit_file(RLIM_INFINITY);
+    add_numbered(r, 20);
+    rig_run(r, 20, 5000);
+    assert_int_equal(whole_lines(read_file()), r->outcome[OT_OK]);
+    r->sink->ops->health(r->sink, &h);
+    assert_int_equal(h.state, OT_HEALTH_UP);
+    assert_non_null(strstr(r->logged, "writing again"));
+    rig_close(r);
+}
+
+static void test_full(void **state)
+{
+    static const char *const synced[] = {"sink.fsync=true", NULL};
+    (void)state;
+    full_disk(NULL);
+    full_disk(synced);
+}
+
+static void test_no_space(void **state)
+{
+    (void)state;
+    struct rig *r = open_path("/dev/full", NULL);
+    add_numbered(r, 5);
+    rig_run(r, 5, 5000);
+    assert_int_equal(r->outcome[OT_UNAVAILABLE], 5);
+    assert_non_null(strstr(r->events[0].reason, "No space left"));
+    assert_non_null(strstr(r->events[0].reason, "make room"));
+    rig_close(r);
+}
+
+static void test_cannot_open(void **state)
+{
+    (void)state;
+    struct outtray_error err = {0};
+    struct rig *r = open_path("/tmp/outtray-no-such-folder/x", NULL);
+    assert_int_equal(r->sink->ops->check(r->sink, NULL, 100, &err),
+                     OUTTRAY_E_SINK_MISCONFIGURED);
+    assert_non_null(strstr(err.text, "outtray-no-such-folder"));
+    add_numbered(r, 3);
+    rig_run(r, 3, 5000);
+    assert_int_equal(r->outcome[OT_UNAVAILABLE], 3);
+    assert_non_null(strstr(r->events[0].reason, "make the folder"));
+    rig_close(r);
+    r = open_path("/tmp", NULL);
+    assert_int_equal(r->sink->ops->check(r->sink, "orders", 100, &err),
+                     OUTTRAY_E_SINK_MISCONFIGURED);
+    rig_close(r);
+}
+
+/* Rotated away: the next line begins a new file. */
+static void test_rotated(void **state)
+{
+    char old[120];
+    (void)state;
+    unlink(path);
+    snprintf(old, sizeof(old), "%s.1", path);
+    struct rig *r = open_path(path, NULL);
+    add_numbered(r, 2);
+    assert_int_equal(rig_submit(r, 1), 1);
+    assert_true(rig_wait(r, 1, 5000));
+    assert_int_equal(rename(path, old), 0);
+    rig_run(r, 1, 5000);
+    assert_int_equal(whole_lines(read_file()), 1);
+    unlink(old);
+    rig_close(r);
+}
+
+/* A disk that hangs: a pipe that nobody reads. Abandon and close do not wait
+ * for it. */
+static void test_hanging(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    FILE *reader = fopen(path, "r+"); /* so that opening does not wait */
+    assert_non_null(reader);
+    struct rig *r = open_path(path, NULL);
+    add_numbered(r, 4000);
+    rig_submit(r, 2000);
+    rig_turn(r, 20);
+    rig_submit(r, 2000);
+    assert_false(rig_wait(r, r->sent, 300));
+    r->sink->ops->abandon(r->sink);
+    assert_true(rig_wait(r, r->sent, 100));
+    assert_true(r->outcome[OT_UNKNOWN] > 0);
+    assert_int_equal(r->outcome[OT_UNKNOWN] + r->outcome[OT_UNAVAILABLE] +
+                         r->outcome[OT_OK],
+                     r->sent);
+    rig_close(r);
+    /* The writer is still there and frees itself once it can go on. */
+    char waste[4096];
+    size_t n, all = 0;
+    while (all < 100000 && (n = fread(waste, 1, sizeof(waste), reader)) > 0)
+        all += n;
+    fclose(reader);
+    usleep(200000);
+    unlink(path);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    rig_refused("file:///", NULL, OUTTRAY_E_URL, "file:///absolute/path");
+    rig_refused("file://host/x", NULL, OUTTRAY_E_URL, "host");
+    rig_refused("null", NULL, OUTTRAY_E_URL, "kafka://");
+    rig_refused("amqp://x", NULL, OUTTRAY_E_URL, "\"amqp\"");
+    rig_refused("stdout:x", NULL, OUTTRAY_E_URL, "stdout:");
+    rig_refused("fault:?script=okk", NULL, OUTTRAY_E_URL, "okk");
+    rig_refused("fault:?script=ok*0", NULL, OUTTRAY_E_URL, "ok*0");
+    rig_refused("fault:?script=again", NULL, OUTTRAY_E_URL, "again");
+    rig_refused("fault:?scrpt=ok", NULL, OUTTRAY_E_URL, "scrpt");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_line),        cmocka_unit_test(test_torn),
+        cmocka_unit_test(test_full),        cmocka_unit_test(test_no_space),
+        cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_rotated),
+        cmocka_unit_test(test_hanging),     cmocka_unit_test(test_refused),
+    };
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    snprintf(path, sizeof(path), "%s/out", folder);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(path);
+    rmdir(folder);
+    return failed;
+}

@@ -1,0 +1,155 @@
+/* What the Kafka sink refuses to be opened with, and what it sets itself. */
+#include "rig.h"
+
+#include "sink/kafka/kafka.h"
+#include "sink/kafka/settings.h"
+
+static void expect(const char *url, const char *const *settings,
+                   const char *name, const char *value)
+{
+    struct rig r;
+    rig_open(&r, url, settings);
+    char *got = ot_kafka_setting(((struct ot_kafka *)r.sink)->settings, name);
+    if (value == NULL)
+        assert_null(got);
+    else if (got == NULL || strcmp(got, value) != 0)
+        fail_msg("%s: %s is %s, not %s", url, name, got, value);
+    ot_free(got);
+    rig_close(&r);
+}
+
+#define WITH(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_defaults(void **state)
+{
+    static const char url[] = "kafka://localhost:9092";
+    (void)state;
+    expect(url, NULL, "enable.idempotence", "true");
+    expect(url, NULL, "message.timeout.ms", "0");
+    expect(url, NULL, "partitioner", "murmur2_random");
+    expect(url, NULL, "linger.ms", "0");
+    expect(url, NULL, "allow.auto.create.topics", "false");
+    expect(url, NULL, "client.id", "outtray-main");
+    expect(url, WITH("relay.subscription=audit", "store.outbox=shop"),
+           "client.id", "outtray-shop-audit");
+    expect(url, WITH("relay.window_events=1000000"),
+           "queue.buffering.max.messages", "2001000");
+    expect(url, WITH("enqueue.max_payload_bytes=10MiB"), "message.max.bytes",
+           "10551296");
+    expect(url, WITH("kafka.compression.type=zstd"), "compression.type",
+           "zstd");
+    expect("kafka://localhost:9092?linger.ms=3", NULL, "linger.ms", "3");
+    expect("kafka://localhost:9092?linger.ms=3", WITH("kafka.linger.ms=4"),
+           "linger.ms", "4");
+    expect("kafka://localhost:9092,127.0.0.1:9093/", NULL, "bootstrap.servers",
+           "localhost:9092,127.0.0.1:9093");
+}
+
+static void test_security(void **state)
+{
+    static const char away[] = "kafka://kafka.example.net:9092";
+    static const char login[] = "kafka://anna:se%40cret@kafka.example.net:9092";
+    (void)state;
+    expect("kafka://localhost:9092", NULL, "security.protocol", "plaintext");
+    expect(away, NULL, "security.protocol", "ssl");
+    expect(away, WITH("sink.tls=off"), "security.protocol", "plaintext");
+    expect(login, NULL, "security.protocol", "sasl_ssl");
+    expect(login, NULL, "sasl.mechanisms", "PLAIN");
+    expect(login, NULL, "sasl.username", "anna");
+    expect(login, NULL, "sasl.password", "se@cret");
+    expect(login, WITH("kafka.sasl.mechanism=SCRAM-SHA-512"), "sasl.mechanisms",
+           "SCRAM-SHA-512");
+    expect("kafka://anna:x@localhost:9092", NULL, "security.protocol",
+           "sasl_plaintext");
+    expect("kafka://localhost:9092", WITH("kafka.security.protocol=ssl"),
+           "security.protocol", "ssl");
+    rig_refused(away, WITH("kafka.security.protocol=plaintext"), OUTTRAY_E_CONF,
+                "sink.tls=off");
+    rig_refused(away, WITH("kafka.enable.ssl.certificate.verification=false"),
+                OUTTRAY_E_CONF, "sink.tls=verify");
+    expect(away,
+           WITH("sink.tls=off", "kafka.security.protocol=ssl",
+                "kafka.enable.ssl.certificate.verification=false"),
+           "enable.ssl.certificate.verification", "false");
+    rig_refused("kafka://anna@localhost:9092", NULL, OUTTRAY_E_URL, "anna");
+}
+
+static void test_refused(void **state)
+{
+    static const char url[] = "kafka://localhost:9092";
+    (void)state;
+    rig_refused("kafka:", NULL, OUTTRAY_E_URL, "no broker");
+    rig_refused("kafka://localhost:9092/orders", NULL, OUTTRAY_E_URL,
+                "sink.topic");
+    rig_refused(url, WITH("kafka.lingr.ms=5"), OUTTRAY_E_CONF,
+                "did you mean kafka.linger.ms?");
+    rig_refused(url, WITH("kafka.request.timeout.m=5"), OUTTRAY_E_CONF,
+                "kafka.request.timeout.ms");
+    rig_refused(url, WITH("kafka.zzzzzzzzzzzzzz=5"), OUTTRAY_E_CONF,
+                "has no such setting");
+    rig_refused(url, WITH("kafka.linger.ms=soon"), OUTTRAY_E_CONF, "linger.ms");
+    rig_refused(url, WITH("kafka.enable.idempotence=false"), OUTTRAY_E_CONF,
+                "reorders");
+    rig_refused(url, WITH("kafka.bootstrap.servers=x:1"), OUTTRAY_E_CONF,
+                "sink.url");
+    rig_refused(url, WITH("kafka.partitioner=random"), OUTTRAY_E_CONF, "order");
+    rig_refused(url, WITH("kafka.transactional.id=x"), OUTTRAY_E_CONF,
+                "transactions");
+    /* Settings that do not fit together are found before anything starts. */
+    rig_refused(url, WITH("kafka.acks=1"), OUTTRAY_E_CONF, "acks");
+    rig_refused(url, WITH("kafka.max.in.flight=10"), OUTTRAY_E_CONF,
+                "max.in.flight");
+    rig_refused("kafka://anna:topsecret@localhost:9092?sasl.mechanism=NONE",
+                NULL, OUTTRAY_E_CONF, "NONE");
+}
+
+/* A failing allocation anywhere leaves nothing behind. */
+static long left = -1;
+
+static void *failing_alloc(size_t n)
+{
+    return left >= 0 && left-- == 0 ? NULL : malloc(n);
+}
+
+static void *failing_resize(void *p, size_t n)
+{
+    return left >= 0 && left-- == 0 ? NULL : realloc(p, n);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    outtray_set_allocator(failing_alloc, failing_resize, free);
+    for (long n = 0;; n++) {
+        struct rig r;
+        struct outtray_error err = {0};
+        left = -1;
+        rig_conf(&r, "kafka://localhost:9092", NULL);
+        left = n;
+        int code = ot_sink_open(&r.sink, r.conf, NULL, &err);
+        bool reached = left < 0;
+        left = -1;
+        if (code == 0) {
+            rig_close(&r);
+            if (!reached)
+                break;
+            continue;
+        }
+        assert_null(r.sink);
+        assert_true(reached);
+        outtray_conf_free(r.conf);
+        assert_true(n < 500);
+    }
+    outtray_set_allocator(NULL, NULL, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_security),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
