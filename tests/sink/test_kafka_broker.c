@@ -90,8 +90,7 @@ static void test_deleted_topic(void **state)
     for (size_t i = 0; i < r->n; i++)
         if (r->events[i].completion.outcome != OT_OK &&
             r->events[i].completion.outcome != OT_MISCONFIGURED)
-            fail_msg("%s: %s",
-                     ot_outcome_name(r->events[i].completion.outcome),
+            fail_msg("%s: %s", ot_outcome_name(r->events[i].completion.outcome),
                      r->events[i].reason);
     topic_admin(&broker, broker.topic, true, 4, NULL);
     ask_for_topic(&broker, broker.topic);
