@@ -50,7 +50,7 @@ int ot_pga_begin(struct ot_pga *, enum ot_pga_tx, struct outtray_error *);
 int ot_pga_end(struct ot_pga *, int rc, struct outtray_error *);
 
 /* Runs SQL in which {{outbox}} stands for the quoted schema. what names it in
- * errors: "cannot WHAT of outbox …". *out may be NULL; free it with PQclear. */
+ * errors (cannot WHAT of outbox). *out may be NULL; free it with PQclear. */
 int ot_pga_run(struct ot_pga *, const char *sql, const char *what,
                PGresult **out, struct outtray_error *err);
 

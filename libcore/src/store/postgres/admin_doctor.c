@@ -2,8 +2,8 @@
  *
  * A check is one statement that returns findings: level, text, fix. Each runs
  * in a transaction of its own, so that a right that is missing for one look
- * hides nothing else. $1 is the outbox, $2 the retention in microseconds, $3
- * the role that asks.
+ * hides nothing else. $1 is the outbox, $2 the retention in microseconds
+ * (negative: nothing is pruned).
  */
 #include "store/postgres/admin.h"
 
@@ -45,7 +45,6 @@ static int ask(struct exam *x, const char *sql, PGresult **out,
     struct ot_pga_value values[] = {
         {OT_PGA_TEXT, x->a->outbox},
         {OT_PGA_INT8, retention},
-        {OT_PGA_TEXT, PQuser(x->a->c)},
     };
     int rc = ot_pga_begin(x->a, OT_PGA_CHECK, err);
 

@@ -32,44 +32,23 @@ enum column {
     PAYLOAD,
 };
 
-#define US(x) "(extract(epoch FROM " x ") * 1000000)::bigint"
-
+/* In the order of enum column. deliver_at may be infinite, which no integer
+ * is. */
 static const char columns[] =
     "SELECT e.seq, e.id, e.topic, e.key, e.type, e.headers, "
-    "octet_length(e.payload), " US(
-        "e.created_at") ", "
-                        "CASE WHEN isfinite(e.deliver_at) THEN " US(
-                            "e.deliver_at") " END, "
-                                            "e.seq > coalesce((SELECT position "
-                                            "FROM {{outbox}}.cursor "
-                                            "WHERE subscription = $1), 0), "
-                                            "EXISTS (SELECT FROM "
-                                            "{{outbox}}.gap g WHERE "
-                                            "g.subscription = $1 AND "
-                                            "e.seq BETWEEN g.first AND "
-                                            "g.last), "
-                                            "h.state, h.holds_key, "
-                                            "h.attempts, " US(
-                                                "h.next_attempt_"
-                                                "at") ", " US("h."
-                                                              "fi"
-                                                              "rs"
-                                                              "t_"
-                                                              "er"
-                                                              "ro"
-                                                              "r_"
-                                                              "a"
-                                                              "t") ", " US("h."
-                                                                           "las"
-                                                                           "t_"
-                                                                           "err"
-                                                                           "or_"
-                                                                           "at") ", "
-                                                                                 "h.retried_"
-                                                                                 "us, "
-                                                                                 "h.error_"
-                                                                                 "code, "
-                                                                                 "h.error";
+    "octet_length(e.payload), "
+    "(extract(epoch FROM e.created_at) * 1000000)::bigint, "
+    "CASE WHEN isfinite(e.deliver_at) THEN "
+    "(extract(epoch FROM e.deliver_at) * 1000000)::bigint END, "
+    "e.seq > coalesce((SELECT position FROM {{outbox}}.cursor "
+    "WHERE subscription = $1), 0), "
+    "EXISTS (SELECT FROM {{outbox}}.gap g WHERE g.subscription = $1 AND "
+    "e.seq BETWEEN g.first AND g.last), "
+    "h.state, h.holds_key, h.attempts, "
+    "(extract(epoch FROM h.next_attempt_at) * 1000000)::bigint, "
+    "(extract(epoch FROM h.first_error_at) * 1000000)::bigint, "
+    "(extract(epoch FROM h.last_error_at) * 1000000)::bigint, "
+    "h.retried_us, h.error_code, h.error";
 
 /* What one listing is about. */
 struct listing {
@@ -325,10 +304,9 @@ static int seq_at(struct ot_pga *a, int64_t time_us, int64_t low, int64_t high,
         snprintf(below, sizeof(below), "%lld", (long long)high);
         rc = ot_pga_run_with(
             a,
-            "SELECT seq, " US(
-                "created_at") " FROM "
-                              "{{outbox}}.event WHERE seq >= $1 AND seq < $2 "
-                              "ORDER BY seq LIMIT 1",
+            "SELECT seq, (extract(epoch FROM created_at) * 1000000)::bigint "
+            "FROM {{outbox}}.event WHERE seq >= $1 AND seq < $2 "
+            "ORDER BY seq LIMIT 1",
             values, 2, "look for a time in the log", &r, err);
         if (rc == 0 && PQntuples(r) != 0 && ot_pga_int(r, 0, 1) < time_us)
             low = ot_pga_int(r, 0, 0) + 1;
