@@ -280,6 +280,11 @@ void w_refuse(struct world *w, enum ot_reply_kind kind, int code)
     w->asked[kind] = false;
     reply.code = code;
     ot_fail(&reply.err, code, "as the test wants it");
+    if (kind == OT_REPLY_READ) {
+        free(w->holders);
+        w->holders = NULL;
+        w->locked = false;
+    }
     if (kind == OT_REPLY_WRITE) {
         reply.write.number = w->write.number;
         reply.write.fate = OT_FATE_UNKNOWN;
@@ -715,7 +720,7 @@ static void check_send(struct world *w, const struct ot_send *send,
     for (size_t i = 0; i < w->nheld; i++) {
         struct w_event *other = w_event(w, w->held[i].seq);
         if (w->held[i].holds_key && w->held[i].seq < event->e.seq &&
-            !other->skipped && other->ok == 0 &&
+            !other->skipped && !other->let_go && other->ok == 0 &&
             strcmp(other->key, event->key) == 0 && other->in_flight == 0)
             fail_msg("event %lld is sent, its key is held by %lld",
                      (long long)event->e.seq, (long long)other->e.seq);
@@ -785,9 +790,13 @@ static void came_back(struct world *w, struct w_event *event,
     event->in_flight--;
     if (outcome == OT_RETRY || outcome == OT_REJECTED)
         event->failures++;
+    bool dead_letter = w->opt.on_reject == OT_DEAD_LETTER;
+    if (dead_letter && (outcome == OT_RETRY || outcome == OT_REJECTED))
+        event->let_go = true;
     if (outcome != OT_OK) {
         bool pipelined = w->opt.sink_ordered && w->opt.ordering == OT_ORDER_KEY;
-        if (pipelined && !tainted(w, event->key) && w->ntainted < 32)
+        if ((pipelined || dead_letter) && !tainted(w, event->key) &&
+            w->ntainted < 32)
             strcpy(w->tainted[w->ntainted++], event->key);
         return;
     }

@@ -35,6 +35,7 @@ struct w_event {
     bool inserted;
     bool gone;          /* lost by a crash, or the row was deleted */
     bool skipped;       /* by a command: nobody expects it */
+    bool let_go;        /* given up on, and its key may go on */
     bool dead;          /* the database has it as dead */
     unsigned in_flight; /* copies with the sink */
     unsigned sent, ok;
