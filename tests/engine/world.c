@@ -684,8 +684,11 @@ static void ask(struct world *w, enum ot_reply_kind kind,
     default:
         break;
     }
-    if (!w->keep[kind])
-        w_answer(w, kind);
+    if (w->keep[kind])
+        return;
+    if (kind == OT_REPLY_READ)
+        w->now_us += 200; /* or reading at once would never end */
+    w_answer(w, kind);
 }
 
 /* --- the sink ------------------------------------------------------------------ */

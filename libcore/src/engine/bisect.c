@@ -26,15 +26,9 @@ static bool is_suspect(const struct ot_engine *e, uint32_t id)
     return e->items[id].state == OT_ITEM_SUSPECT;
 }
 
-/* Drop those that were settled or held meanwhile; put the rest in order. */
-static void tidy(struct ot_engine *e)
+static void sort(struct ot_engine *e)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < e->nsuspects; i++)
-        if (is_suspect(e, e->suspects[i]))
-            e->suspects[n++] = e->suspects[i];
-    e->nsuspects = n;
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 1; i < e->nsuspects; i++) {
         uint32_t id = e->suspects[i];
         size_t k = i;
         for (; k > 0 &&
@@ -43,6 +37,23 @@ static void tidy(struct ot_engine *e)
             e->suspects[k] = e->suspects[k - 1];
         e->suspects[k] = id;
     }
+}
+
+/* Drop those that were settled or held meanwhile; put the rest in order, each
+ * once (one that was rejected again is listed again). */
+static void tidy(struct ot_engine *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < e->nsuspects; i++)
+        if (is_suspect(e, e->suspects[i]))
+            e->suspects[n++] = e->suspects[i];
+    e->nsuspects = n;
+    sort(e);
+    n = 0;
+    for (size_t i = 0; i < e->nsuspects; i++)
+        if (n == 0 || e->suspects[n - 1] != e->suspects[i])
+            e->suspects[n++] = e->suspects[i];
+    e->nsuspects = n;
 }
 
 /* In its lane only what is offered now may stand before it. */

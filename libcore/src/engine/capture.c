@@ -132,7 +132,9 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
         e->poll_us = OT_GAP_POLL_US;
     e->next_read_us = e->now_us + e->poll_us;
     /* A full batch, or a barrier that the next reply may lift. */
-    if (read->cut || e->admit < e->tail)
+    bool barrier = e->admit < e->tail && !e->opt.barrier_by_write &&
+                   e->now_us < e->barrier_us + OT_BARRIER_US;
+    if (read->cut || barrier)
         e->next_read_us = e->now_us;
 }
 

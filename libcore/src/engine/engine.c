@@ -248,6 +248,9 @@ static bool wants_commands(const struct ot_engine *e)
 
 static enum ot_wish next_store(struct ot_engine *e, union ot_wish_args *out)
 {
+    enum ot_wish wish = next_write(e, out);
+    if (wish != OT_WAIT)
+        return wish;
     if (can_ask(e, OT_REPLY_READ) && ot_capture_due(e) &&
         ot_capture_ask(e, &out->read)) {
         ask(e, OT_REPLY_READ);
@@ -261,7 +264,7 @@ static enum ot_wish next_store(struct ot_engine *e, union ot_wish_args *out)
         ask(e, OT_REPLY_COMMANDS);
         return OT_DO_COMMANDS;
     }
-    return next_write(e, out);
+    return OT_WAIT;
 }
 
 static void timers(struct ot_engine *e)
@@ -405,6 +408,15 @@ static int64_t wait_run(const struct ot_engine *e)
     return at_us;
 }
 
+static int64_t stop_next(const struct ot_engine *e)
+{
+    const int64_t times[] = {e->soft_us, e->hard_us, e->hard_us + GRACE_US};
+    for (size_t i = 0; i < OT_COUNT(times); i++)
+        if (e->now_us < times[i])
+            return times[i];
+    return OT_NEVER;
+}
+
 static int64_t wait_until(const struct ot_engine *e)
 {
     int64_t at_us = OT_NEVER;
@@ -418,11 +430,8 @@ static int64_t wait_until(const struct ot_engine *e)
         soon(&at_us, wait_run(e));
     if (e->phase == OT_PHASE_RELEASE)
         soon(&at_us, e->asked[OT_REPLY_RELEASE].sent_us + GRACE_US);
-    if (e->stopping) {
-        if (e->now_us < e->soft_us)
-            soon(&at_us, e->soft_us);
-        soon(&at_us, e->abandoned ? e->hard_us + GRACE_US : e->hard_us);
-    }
+    if (e->stopping)
+        soon(&at_us, stop_next(e));
     return at_us;
 }
 

@@ -102,6 +102,9 @@ static bool probe(struct ot_engine *e, uint64_t hash)
             entry->h.topic != hash)
             continue;
         any = true;
+        if (entry->probe &&
+            (entry->item != OT_NIL || entry->queued || entry->fetching))
+            return true; /* on its way */
         if ((best == OT_NIL || entry->h.seq < ot_entry(e, best)->h.seq) &&
             may_probe(e, (uint32_t)i))
             best = (uint32_t)i;
