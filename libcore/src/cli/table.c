@@ -108,7 +108,7 @@ void ot_table_print(struct ot_cli *cli, const struct ot_table *table)
 {
     enum { MOST = 16 };
     size_t widths[MOST] = {0};
-    const char *heads[MOST];
+    const char *heads[MOST] = {0};
     size_t n = table->ncolumns < MOST ? table->ncolumns : MOST;
     if (!cli->term.out) {
         print_plain(cli, table);

@@ -4,7 +4,7 @@
 /* One a line: the order is what people see. */
 /* clang-format off */
 const struct ot_cli_verb *const ot_cli_verbs[] = {
-    /* &ot_cli_verb_demo, once there is a demo.c */
+    &ot_cli_verb_demo,
     &ot_cli_verb_init,
     &ot_cli_verb_upgrade,
     &ot_cli_verb_drop,
