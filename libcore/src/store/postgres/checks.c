@@ -234,10 +234,10 @@ static const char dead[] =
 
 static const char lease[] =
     "SELECT 'error', format('no relay runs for subscription %s: %s%s "
-    "events are pending, the oldest for %s; the last lease %s', "
+    "events are pending, the oldest for %s; the lease %s', "
     "subscription, CASE WHEN pending_is_estimate THEN 'about ' "
     "ELSE '' END, pending, date_trunc('second', lag), CASE WHEN "
-    "lease_expires_at IS NULL THEN 'was given back' "
+    "lease_expires_at IS NULL THEN 'is free' "
     "ELSE format('ran out %s ago', date_trunc('second', "
     "clock_timestamp() - lease_expires_at)) END), 'outtray relay' "
     "FROM {{outbox}}.status_now() WHERE NOT lease_live "
