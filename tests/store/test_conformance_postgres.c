@@ -1,135 +1,42 @@
-/* test_conformance_postgres.c - the battery on a real PostgreSQL, in a database
- * of its own, so that it can end the connections of the store. */
+/* test_conformance_postgres.c - the battery on a real PostgreSQL, as a role
+ * that has a relay's rights and no more. */
 #include "conformance.h"
 
-#ifndef OUTTRAY_WITH_POSTGRES
-int main(void)
-{
-    fail_msg("this build has no PostgreSQL store");
-    return 1;
-}
-#else
+#include "support/pg_scratch.h"
 
-#include <inttypes.h>
-#include <libpq-fe.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
+static struct pg_scratch scratch;
+static int made;
 
-#include "store/schema.h"
+struct outbox {
+    char name[32]; /* of its schema */
+};
 
-static char server_url[1024]; /* of the superuser's database */
-static char url[1024];        /* of ours */
-static char database[64];
-
-static PGconn *connect_to(const char *to)
-{
-    const char *names[] = {"dbname", "application_name", "options", NULL};
-    const char *values[] = {to, "battery", "-c client_min_messages=error",
-                            NULL};
-    PGconn *c = PQconnectdbParams(names, values, 1);
-
-    if (PQstatus(c) != CONNECTION_OK) {
-        fprintf(stderr, "%s", PQerrorMessage(c));
-        exit(1);
-    }
-    return c;
-}
-
-static void run(PGconn *c, const char *sql)
-{
-    PGresult *r = PQexec(c, sql);
-    ExecStatusType status = PQresultStatus(r);
-
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-        fail_msg("%s in %.200s", PQerrorMessage(c), sql);
-    PQclear(r);
-}
-
-static void run_on(const char *to, const char *sql)
-{
-    PGconn *c = connect_to(to);
-
-    run(c, sql);
-    PQfinish(c);
-}
-
-/* The URL of the server with another database. */
-static void set_urls(void)
-{
-    const char *text = getenv("OUTTRAY_TEST_PG");
-    const char *host, *path, *query;
-
-    if (text == NULL) {
-        fprintf(stderr, "OUTTRAY_TEST_PG is not set: run it through "
-                        "./dev test\n");
-        exit(1);
-    }
-    host = strstr(text, "://");
-    if (host == NULL) {
-        fprintf(stderr, "OUTTRAY_TEST_PG must be a postgresql:// URL\n");
-        exit(1);
-    }
-    host += 3;
-    query = strchr(host, '?');
-    query = query != NULL ? query : host + strlen(host);
-    path = strchr(host, '/');
-    path = path != NULL && path < query ? path : query;
-    snprintf(server_url, sizeof(server_url), "%s", text);
-    snprintf(database, sizeof(database), "outtray_battery_%d", (int)getpid());
-    snprintf(url, sizeof(url), "%.*s/%s%s", (int)(path - text), text, database,
-             query);
-}
-
-/* --- the outbox ------------------------------------------------------------ */
-
-static void migrate(PGconn *c)
-{
-    for (const struct ot_migration *m = ot_migrations; m->store != NULL; m++) {
-        struct ot_buffer sql = {0};
-        const char *p = m->sql, *at;
-
-        if (strcmp(m->store, "postgres") != 0)
-            continue;
-        ot_buffer_puts(&sql, "BEGIN;\n");
-        while ((at = strstr(p, "{{outbox}}")) != NULL) {
-            ot_buffer_add(&sql, p, (size_t)(at - p));
-            ot_buffer_puts(&sql, "\"outtray\"");
-            p = at + strlen("{{outbox}}");
-        }
-        ot_buffer_puts(&sql, p);
-        ot_buffer_printf(&sql,
-                         ";UPDATE outtray.meta SET schema_version = %d;"
-                         "COMMIT",
-                         m->number);
-        run(c, sql.p);
-        ot_buffer_free(&sql);
-    }
-}
+struct tx {
+    PGconn *c;
+    const char *outbox;
+};
 
 static void *make(void)
 {
-    PGconn *c = connect_to(url);
+    struct outbox *o = calloc(1, sizeof(*o));
 
-    migrate(c);
-    return c;
+    snprintf(o->name, sizeof(o->name), "Outbox_%d", made++);
+    pg_migrate(scratch.db, o->name);
+    pg_grant_relay(scratch.db, o->name, scratch.name);
+    return o;
 }
 
 static void drop(void *outbox)
 {
-    run(outbox, "DROP SCHEMA outtray CASCADE");
-    PQfinish(outbox);
+    struct outbox *o = outbox;
+
+    pg_run(scratch.db, "DROP SCHEMA \"%s\" CASCADE", o->name);
+    free(o);
 }
 
 static struct outtray_conf *conf_of(void *outbox)
 {
-    struct outtray_conf *conf = outtray_conf_new();
-    struct outtray_error err;
-
-    (void)outbox;
-    if (outtray_conf_set(conf, "store.url", url, &err) != 0)
-        fail_msg("%s", err.text);
-    return conf;
+    return pg_conf(scratch.relay, ((struct outbox *)outbox)->name);
 }
 
 static struct ot_store *open_on(void *outbox, const struct outtray_conf *conf,
@@ -144,114 +51,117 @@ static struct ot_store *open_on(void *outbox, const struct outtray_conf *conf,
     return s;
 }
 
-/* --- the application ------------------------------------------------------- */
-
-/* Connections of the application that have nothing to do. */
-static PGconn *idle[8];
-static size_t nidle;
-
-/* Nothing is flushed at a commit: what the store says about durability must
- * come from its own doing. */
 static void *begin(void *outbox)
 {
-    PGconn *c;
+    struct tx *tx = calloc(1, sizeof(*tx));
 
-    (void)outbox;
-    if (nidle > 0) {
-        c = idle[--nidle];
-    } else {
-        c = connect_to(url);
-        run(c, "SET synchronous_commit = off");
-    }
-    run(c, "BEGIN");
-    return c;
+    tx->outbox = ((struct outbox *)outbox)->name;
+    tx->c = pg_connect(scratch.url);
+    pg_run(tx->c, "BEGIN");
+    return tx;
 }
 
-static void done(PGconn *c)
+static int64_t enqueue(void *handle, const struct ot_event *e)
 {
-    if (nidle < OT_COUNT(idle))
-        idle[nidle++] = c;
-    else
-        PQfinish(c);
-}
-
-static int64_t enqueue(void *tx, const struct ot_event *e)
-{
-    static const char sql[] =
-        "INSERT INTO outtray.event (topic, key, type, headers, payload, "
-        "deliver_at, id) VALUES ($1, $2, $3, $4, $5, "
-        "'epoch'::timestamptz + $6::bigint * interval '1 microsecond', "
-        "coalesce($7::uuid, outtray.new_id())) RETURNING seq";
     static const struct ot_uuid none;
-    static const Oid types[7] = {25, 25, 25, 114, 17, 0, 0};
-    static const int formats[7] = {0, 0, 0, 0, 1, 0, 0};
-    struct ot_slice slices[5] = {e->topic, e->key, e->type, e->headers,
-                                 e->payload};
-    const char *values[7] = {0};
-    char *texts[5], deliver[32], id[37];
-    int lengths[7] = {0};
+    struct tx *tx = handle;
+    const struct ot_slice texts[] = {e->topic, e->key, e->type, e->headers,
+                                     e->payload};
+    const char *values[7];
+    int lengths[7] = {0}, formats[7] = {1, 1, 1, 1, 1, 0, 0};
+    char id[37], at[32], sql[400];
     PGresult *r;
     int64_t seq;
 
     for (int i = 0; i < 5; i++) {
-        texts[i] = calloc(1, slices[i].n + 1);
-        if (slices[i].n > 0)
-            memcpy(texts[i], slices[i].p, slices[i].n);
-        values[i] = slices[i].p != NULL ? texts[i] : NULL;
-        lengths[i] = (int)slices[i].n;
+        values[i] = texts[i].p;
+        lengths[i] = (int)texts[i].n;
     }
-    snprintf(deliver, sizeof(deliver), "%" PRId64, e->deliver_us);
-    values[5] = e->deliver_us != 0 ? deliver : NULL;
-    if (memcmp(&e->id, &none, sizeof(none)) != 0)
-        values[6] = ot_uuid_text(e->id, id);
-    r = PQexecParams(tx, sql, 7, types, values, lengths, formats, 0);
+    snprintf(at, sizeof(at), "%lld", (long long)e->deliver_us);
+    values[5] = e->deliver_us != 0 ? at : NULL;
+    values[6] = memcmp(&e->id, &none, sizeof(none)) != 0
+                    ? ot_uuid_text(e->id, id)
+                    : NULL;
+    snprintf(sql, sizeof(sql),
+             "INSERT INTO \"%s\".event (topic, key, type, headers, payload, "
+             "deliver_at, id) VALUES ($1, $2, $3, $4::json, $5::bytea, "
+             "'epoch'::timestamptz + $6::bigint * interval '1 us', "
+             "coalesce($7::uuid, gen_random_uuid())) RETURNING seq",
+             tx->outbox);
+    r = PQexecParams(tx->c, sql, 7, NULL, values, lengths, formats, 0);
     if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        fail_msg("%s", PQerrorMessage(tx));
+        fail_msg("%s", PQerrorMessage(tx->c));
     seq = strtoll(PQgetvalue(r, 0, 0), NULL, 10);
     PQclear(r);
-    for (int i = 0; i < 5; i++)
-        free(texts[i]);
     return seq;
+}
+
+static void finish(void *handle, const char *sql)
+{
+    struct tx *tx = handle;
+
+    pg_run(tx->c, "%s", sql);
+    PQfinish(tx->c);
+    free(tx);
 }
 
 static void commit(void *tx)
 {
-    run(tx, "COMMIT");
-    done(tx);
+    finish(tx, "COMMIT");
 }
 
 static void rollback(void *tx)
 {
-    run(tx, "ROLLBACK");
-    done(tx);
+    finish(tx, "ROLLBACK");
 }
 
 static void command(void *outbox, const char *subscription, enum ot_verb verb,
                     int64_t seq)
 {
-    char sql[256], argument[32] = "NULL";
-
-    if (seq > 0)
-        snprintf(argument, sizeof(argument), "'%" PRId64 "'", seq);
-    snprintf(sql, sizeof(sql),
-             "INSERT INTO outtray.command (subscription, verb, argument) "
-             "VALUES ('%s', '%s', %s)",
-             subscription, ot_verb_name(verb), argument);
-    run(outbox, sql);
+    pg_run(scratch.db,
+           "INSERT INTO \"%s\".command (subscription, verb, argument) "
+           "VALUES ('%s', '%s', nullif(%lld, 0))",
+           ((struct outbox *)outbox)->name, subscription, ot_verb_name(verb),
+           (long long)seq);
 }
 
+/* The connections are ended, and no other is let in. */
 static void cut(void *outbox, struct ot_store *s)
 {
+    (void)outbox;
     (void)s;
-    run(outbox, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE datname = current_database() "
-                "AND application_name <> 'battery' "
-                "AND backend_type = 'client backend'");
+    pg_run(scratch.db, "ALTER ROLE \"%s\" CONNECTION LIMIT 0", scratch.name);
+    while (pg_int(scratch.db,
+                  "SELECT count(pg_terminate_backend(pid)) "
+                  "FROM pg_stat_activity WHERE usename = '%s'",
+                  scratch.name) > 0)
+        usleep(5000);
 }
 
 static void mend(void *outbox)
 {
     (void)outbox;
+    pg_run(scratch.db, "ALTER ROLE \"%s\" CONNECTION LIMIT -1", scratch.name);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    pg_scratch_make(&scratch, "battery");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    pg_scratch_drop(&scratch);
+    return 0;
+}
+
+/* The battery runs groups of its own; the database is made in one before. */
+static void nothing(void **state)
+{
+    (void)state;
 }
 
 int main(void)
@@ -271,17 +181,13 @@ int main(void)
         .cut = cut,
         .mend = mend,
     };
-    char sql[128];
-    int failed;
+    const struct CMUnitTest test[] = {cmocka_unit_test(nothing)};
+    int failed = cmocka_run_group_tests_name("database", test, set_up, NULL);
 
-    set_urls();
-    snprintf(sql, sizeof(sql), "CREATE DATABASE %s", database);
-    run_on(server_url, sql);
-    failed = conformance_run(&adapter);
-    while (nidle > 0)
-        PQfinish(idle[--nidle]);
-    snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", database);
-    run_on(server_url, sql);
+    if (failed == 0) {
+        failed = conformance_run(&adapter);
+        failed +=
+            cmocka_run_group_tests_name("database", test, NULL, tear_down);
+    }
     return failed;
 }
-#endif
