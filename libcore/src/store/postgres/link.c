@@ -159,9 +159,11 @@ static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
     case PGRES_PIPELINE_ABORTED:
         break;
     default: /* the first error explains the others */
-        if (job->reply.code == 0)
-            job->reply.code =
-                ot_pg_fail(&job->reply.err, link->conn, result, job->what);
+        if (job->reply.code != 0)
+            break;
+        job->reply.code =
+            ot_pg_fail(&job->reply.err, link->conn, result, job->what);
+        ot_pg_advise(pg, &job->reply.err);
         break;
     }
     if (!taken)
@@ -214,8 +216,6 @@ static int receive(struct ot_pg *pg, struct ot_pg_link *link, int64_t now_us,
             return broken(link, err);
         if (link->unsent && flush(link, err) != 0)
             return err->code;
-        if (!link->running)
-            return 0;
     }
     return 0;
 }

@@ -68,7 +68,9 @@ bool ot_pg_link_fd(const struct ot_pg_link *, struct ot_fd *out);
 /* Disconnect and forget the queue. */
 void ot_pg_link_close(struct ot_pg_link *);
 
-/* Of pg.h: the job is done, its reply may be handed out. */
+/* In store.c: the job is done, its reply may be handed out. */
 void ot_pg_finished(struct ot_pg *, struct ot_pg_job *);
+/* In store.c: puts behind the server's words what to do about it. */
+void ot_pg_advise(const struct ot_pg *, struct outtray_error *err);
 
 #endif

@@ -51,6 +51,27 @@ void ot_pg_garbled(struct ot_pg_job *job)
                     job->what);
 }
 
+void ot_pg_advise(const struct ot_pg *pg, struct outtray_error *err)
+{
+    const char *advice = NULL;
+    char state[sizeof(err->sqlstate)];
+
+    if (err->code == OUTTRAY_E_STORE_NO_SCHEMA)
+        advice = "make the outbox with `outtray init`, or correct store.outbox";
+    else if (err->code == OUTTRAY_E_STORE_VERSION)
+        advice = "run `outtray upgrade`";
+    else if (err->code == OUTTRAY_E_STORE_PERMISSION)
+        advice = "`outtray init --relay-role ROLE` grants what a relay needs";
+    else if (err->code == OUTTRAY_E_STORE_STANDBY)
+        advice = "connect to the primary (store.url takes several hosts)";
+    if (advice == NULL)
+        return;
+    memcpy(state, err->sqlstate, sizeof(state));
+    ot_fail(err, err->code, "outbox \"%s\": %s; %s", pg->outbox, err->text,
+            advice);
+    memcpy(err->sqlstate, state, sizeof(state));
+}
+
 void ot_pg_finished(struct ot_pg *pg, struct ot_pg_job *job)
 {
     if (job->done != NULL)
