@@ -1,8 +1,9 @@
 /* write.c - the cursor and all that changes with it, under owner and fence.
  *
- * [INV-4]: the first statement writes the cursor row and leaves word whether
- * it matched, in a setting of the transaction; each of the others does nothing
- * unless it did. So a refused write changes nothing, in one round trip.
+ * [INV-4]: the first statement writes the cursor row, if owner, fence and
+ * incarnation are as they were, and leaves word whether it did in a setting of
+ * the transaction; each of the others does nothing unless it did. So a refused
+ * write changes nothing, in one round trip.
  */
 #include "store/postgres/pg.h"
 
@@ -22,14 +23,19 @@ static void say_move(struct ot_pg *pg, struct ot_pg_script *script,
     static const char set[] =
         "SET position = $4, written_at = clock_timestamp(), "
         "paused = coalesce($5, paused) ";
+    static const struct ot_incarnation none;
 
     ot_pg_say(script, TAG_MOVED,
-              "WITH a AS (UPDATE \"%s\".cursor %s WHERE ctid = $6 "
+              "WITH i AS MATERIALIZED (SELECT $7 OR ("
+              "pg_postmaster_start_time() = $8 AND "
+              "coalesce((pg_stat_get_wal()).stats_reset, 'epoch') = $9 AND "
+              "(pg_control_system()).system_identifier = $10) AS same), "
+              "a AS (UPDATE \"%s\".cursor %s WHERE ctid = $6 "
               "AND subscription = $1 AND owner = $2 AND fence = $3 "
-              "RETURNING ctid), "
+              "AND (SELECT same FROM i) RETURNING ctid), "
               "b AS (UPDATE \"%s\".cursor %s WHERE subscription = $1 "
-              "AND owner = $2 AND fence = $3 AND NOT EXISTS (SELECT FROM a) "
-              "RETURNING ctid), "
+              "AND owner = $2 AND fence = $3 AND (SELECT same FROM i) "
+              "AND NOT EXISTS (SELECT FROM a) RETURNING ctid), "
               "c AS (SELECT ctid FROM a UNION ALL SELECT ctid FROM b) "
               "SELECT (SELECT ctid FROM c), set_config('outtray.moved', "
               "(SELECT count(*)::text FROM c), true)",
@@ -46,6 +52,10 @@ static void say_move(struct ot_pg *pg, struct ot_pg_script *script,
         ot_pg_bytes_param(script, OT_PG_TID, pg->ctid, sizeof(pg->ctid));
     else
         ot_pg_null_param(script, OT_PG_TID);
+    ot_pg_bool_param(script, ot_incarnation_allows(&w->incarnation, &none));
+    ot_pg_time_param(script, w->incarnation.started_us);
+    ot_pg_time_param(script, w->incarnation.stats_reset_us);
+    ot_pg_i64_param(script, (int64_t)w->incarnation.system);
 }
 
 static void subscription_and_seqs(struct ot_pg *pg, struct ot_pg_script *script,
