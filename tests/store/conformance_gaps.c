@@ -140,12 +140,15 @@ static void locks_only_if_asked(void **state)
     w->ad->rollback(a);
     r = read_with(s, &q);
     assert_int_equal(r.nholders, 1);
+    uint64_t xid = r.holders[0].xid;
     ot_rows_unref(r.rows);
     w->ad->rollback(b);
     r = read_with(s, &q);
     assert_int_equal(r.nholders, 0);
     assert_int_equal(r.rows->n, 0);
-    assert_int_equal(r.snapshot.nxip, 0);
+    /* Other databases of the server may be busy. */
+    for (size_t i = 0; i < r.snapshot.nxip; i++)
+        assert_true(r.snapshot.xip[i] != xid);
     ot_rows_unref(r.rows);
 }
 

@@ -28,7 +28,7 @@ have() {
 }
 
 java_major() {
-    java -version 2>&1 |
+    java -XX:-UsePerfData -version 2>&1 |
         sed -n '1s/[^"]*"\(1\.\)\{0,1\}\([0-9]*\).*/\2/p'
 }
 

@@ -82,8 +82,9 @@ def maven_bin(version):
 def maven(goal, *options):
     plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
     command = ["mvn", "-q", "-B", f"{plugin}:{goal}", *options]
+    env = {"MAVEN_OPTS": "-XX:-UsePerfData", **os.environ}
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

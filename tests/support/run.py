@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs test suites, or any command, with the servers they need.
 
-    run.py test [-k WORD] [SUITE...]     from ./dev test
+    run.py test [-k WORD] [--pg VERSION] [SUITE...]
+                                         from ./dev test
     run.py servers [COMMAND...]          from ./dev servers
 
 Servers, and whatever tests leave behind, are gone when this ends, by
@@ -58,8 +59,9 @@ def remove_abandoned():
 class Scratch:
     """A scratch folder, the servers in it, and what runs beside them."""
 
-    def __init__(self, needs):
+    def __init__(self, needs, postgres="system"):
         self.needs = needs
+        self.postgres = postgres
         self.servers = []
 
     def __enter__(self):
@@ -142,7 +144,7 @@ class Scratch:
 
     def _start(self):
         if "pg" in self.needs:
-            server = Postgres(self.folder / "pg")
+            server = Postgres(self.folder / "pg", self.postgres)
             self.servers.append(server)
             server.start()
             print(f"PostgreSQL is up: {server.url}", flush=True)
@@ -185,7 +187,7 @@ def run_tests(arguments):
             if arguments.suite:
                 return 2
     status, summary = 0, []
-    with Scratch(needs) as scratch:
+    with Scratch(needs, arguments.pg) as scratch:
         if c_names:
             command = ["ctest", "--test-dir", BUILD, "-j2"]
             command += ["--output-on-failure", "--no-tests=error"]
@@ -228,6 +230,7 @@ def main():
     verbs = parser.add_subparsers(required=True)
     test = verbs.add_parser("test")
     test.add_argument("-k", metavar="WORD")
+    test.add_argument("--pg", metavar="VERSION", default="system")
     test.add_argument("suite", nargs="*")
     test.set_defaults(run=run_tests)
     servers = verbs.add_parser("servers")
