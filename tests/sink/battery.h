@@ -4,6 +4,8 @@
 
 #include "rig.h"
 
+#include <stdatomic.h>
+
 /* Payloads in the order in which they arrived, as numbers. */
 struct arrived {
     long *at;
@@ -202,6 +204,48 @@ static inline void battery_check(void **state)
     rig_close(r);
 }
 
+static _Atomic long battery_left = -1;
+
+static inline bool battery_starved(void)
+{
+    return atomic_load(&battery_left) >= 0 &&
+           atomic_fetch_sub(&battery_left, 1) == 0;
+}
+
+static inline void *battery_alloc(size_t n)
+{
+    return battery_starved() ? NULL : malloc(n);
+}
+
+static inline void *battery_resize(void *p, size_t n)
+{
+    return battery_starved() ? NULL : realloc(p, n);
+}
+
+/* Whichever allocation fails, every event that was taken completes, and what
+ * does not arrive is said to be the sink's fault or worth a try. */
+static inline void battery_no_memory(void **state)
+{
+    (void)state;
+    outtray_set_allocator(battery_alloc, battery_resize, free);
+    for (long n = 0; n < 200; n++) {
+        struct rig *r = battery_open();
+        add_numbered(r, 150);
+        atomic_store(&battery_left, n);
+        rig_run(r, 50, 10000);
+        bool reached = atomic_load(&battery_left) < 0;
+        atomic_store(&battery_left, -1);
+        assert_int_equal(r->outcome[OT_OK] + r->outcome[OT_UNAVAILABLE] +
+                             r->outcome[OT_RETRY],
+                         r->n);
+        assert_true(r->outcome[OT_OK] > 0);
+        rig_close(r);
+        if (!reached)
+            break;
+    }
+    outtray_set_allocator(NULL, NULL, NULL);
+}
+
 static inline int run_battery(const struct subject *s)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +258,7 @@ static inline int run_battery(const struct subject *s)
         cmocka_unit_test(battery_abandon),
         cmocka_unit_test(battery_close),
         cmocka_unit_test(battery_check),
+        cmocka_unit_test(battery_no_memory),
     };
     subject = s;
     return cmocka_run_group_tests_name(s->name, tests, NULL, NULL);

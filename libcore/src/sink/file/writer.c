@@ -25,6 +25,7 @@ struct ot_writer {
     struct ot_written result;
     /* of the thread */
     int fd;
+    bool made; /* its folder is not synced yet */
     bool regular;
 };
 
@@ -129,22 +130,22 @@ static int sync_folder(const char *path)
 static int open_file(struct ot_writer *w)
 {
     int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY;
-    bool made = false;
     int fd = open(w->path, flags);
     if (fd < 0 && errno == ENOENT) {
         fd = open(w->path, flags | O_CREAT, 0640);
-        made = fd >= 0;
+        w->made = w->made || fd >= 0;
     }
     if (fd < 0)
         return errno;
     struct stat st;
     int e = fstat(fd, &st) != 0 ? errno : repair(fd);
-    if (e == 0 && made && w->sync)
+    if (e == 0 && w->made && w->sync)
         e = sync_folder(w->path);
     if (e != 0) {
         close(fd);
         return e;
     }
+    w->made = false;
     w->fd = fd;
     w->regular = S_ISREG(st.st_mode);
     return 0;
