@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-#define PATIENCE_US 5000000
+#define PATIENCE_US 5000000 /* for a relay that does not get to work */
+#define SPREAD_US   400000
 
 static int ascending(const void *a, const void *b)
 {
@@ -29,8 +30,8 @@ void demo_chaos_plan(struct demo_chaos *chaos, struct ot_rng *rng,
             : -1;
 }
 
-bool demo_chaos_kill(struct demo_chaos *chaos, int64_t done, bool working,
-                     int64_t now_us)
+bool demo_chaos_kill(struct demo_chaos *chaos, struct ot_rng *rng, int64_t done,
+                     bool working, int64_t now_us)
 {
     if (chaos->killed == chaos->kills || done < chaos->kill_at[chaos->killed])
         return false;
@@ -38,7 +39,12 @@ bool demo_chaos_kill(struct demo_chaos *chaos, int64_t done, bool working,
         chaos->due_us = now_us;
     if (!working && now_us - chaos->due_us < PATIENCE_US)
         return false;
+    if (chaos->kill_us == 0)
+        chaos->kill_us = now_us + ot_rng_between(rng, 0, SPREAD_US);
+    if (now_us < chaos->kill_us)
+        return false;
     chaos->due_us = 0;
+    chaos->kill_us = 0;
     chaos->killed++;
     return true;
 }

@@ -11,6 +11,7 @@ struct demo_chaos {
     int kills;                        /* how many in all */
     int killed;                       /* so many are over */
     int64_t due_us;                   /* since when the next one waits */
+    int64_t kill_us;                  /* when it comes; 0: not known yet */
     int64_t outage_at;                /* transactions done; -1: none left */
     int64_t outage_us;
     int64_t outage_end_us; /* while it lasts, else 0 */
@@ -21,9 +22,10 @@ void demo_chaos_plan(struct demo_chaos *, struct ot_rng *, int64_t transactions,
                      int kills, int64_t outage_us);
 
 /* Shall a kill happen now? working: the relay has delivered something in this
- * life; the kill waits a while for that, so that it hits a relay at work. */
-bool demo_chaos_kill(struct demo_chaos *, int64_t done, bool working,
-                     int64_t now_us);
+ * life; the kill comes at a random moment after that, so that it hits a relay
+ * at work, but not always at its first batch. */
+bool demo_chaos_kill(struct demo_chaos *, struct ot_rng *, int64_t done,
+                     bool working, int64_t now_us);
 
 enum demo_outage { OUTAGE_NOTHING, OUTAGE_BEGIN, OUTAGE_END };
 enum demo_outage demo_chaos_outage(struct demo_chaos *, int64_t done,

@@ -21,9 +21,9 @@ static int read_options(struct ot_cli *cli, struct demo *demo)
     if (rc == 0)
         rc = ot_cli_get_int(cli, "writers", 4, 1, DEMO_WRITERS_MAX, &writers);
     if (rc == 0)
-        rc = ot_cli_get_int(cli, "rate", 2000, 0, 1000000, &demo->per_s);
+        rc = ot_cli_get_int(cli, "rate", 1500, 0, 1000000, &demo->per_s);
     if (rc == 0)
-        rc = ot_cli_get_int(cli, "kills", 6, 0, CHAOS_KILLS_MAX, &kills);
+        rc = ot_cli_get_int(cli, "kills", 5, 0, CHAOS_KILLS_MAX, &kills);
     if (rc == 0)
         rc = ot_cli_get_us(cli, "outage", 2000000, &demo->outage_us);
     if (rc == 0)
@@ -48,7 +48,7 @@ static int read_options(struct ot_cli *cli, struct demo *demo)
 static int make_conf(struct ot_cli *cli, struct demo *demo)
 {
     static const char *const ours[][2] = {
-        {"relay.lease_ttl_ms", "2s"}, /* a killed relay is replaced soon */
+        {"relay.lease_ttl_ms", "1s"}, /* a killed relay is replaced soon */
         {"relay.cursor_ms", "20"},    {"breaker.min_ms", "100"},
         {"breaker.max_ms", "500"},    {"log.level", "debug"},
     };

@@ -150,7 +150,8 @@ static int harm(struct run *run, int64_t now_us)
     default:
         rc = 0;
     }
-    if (rc == 0 && demo_chaos_kill(&run->chaos, done, working, now_us))
+    if (rc == 0 &&
+        demo_chaos_kill(&run->chaos, &run->rng, done, working, now_us))
         rc = kill_something(run);
     return rc;
 }

@@ -22,8 +22,8 @@ static const struct ot_cli_option options[] = {
     {"writers", 0, "N", "processes that write, 1 to 16 (4)"},
     {"rate", 0, "N",
      "transactions a second, all together; 0: as fast as it "
-     "goes (2000)"},
-    {"kills", 0, "N", "how often the relay and a writer are killed (6)"},
+     "goes (1500)"},
+    {"kills", 0, "N", "how often the relay and a writer are killed (5)"},
     {"outage", 0, "TIME", "how long the broker is away; 0: never (2s)"},
     {"broker-down", 0, "COMMAND", "ends your own broker for the outage"},
     {"broker-up", 0, "COMMAND", "starts it again"},
