@@ -65,6 +65,18 @@ def test_build_with_pkg_config(prefix, tmp_path, kind):
     assert run(program, env=env).startswith("0.")
 
 
+def test_manual(prefix):
+    """The manual page is there, and groff would find its parts."""
+    (page,) = prefix.glob("share/man/man1/outtray.1")
+    text = page.read_text()
+    for part in ("NAME", "SYNOPSIS", "EXIT STATUS"):
+        assert f".SH {part}" in text
+
+
+def test_program(prefix):
+    assert run(prefix / "bin/outtray", "version").startswith("outtray 0.")
+
+
 HEADERS = sorted((ROOT / "libcore/include").rglob("*.h"))
 
 
