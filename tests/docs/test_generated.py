@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
     [
         ("docs/configuration.md", ("conf", "--markdown")),
         ("docs/cli.md", ("help", "--markdown")),
+        ("docs/man/outtray.1", ("help", "--man")),
     ],
 )
 def test_page(page, command, outtray):

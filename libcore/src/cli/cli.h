@@ -154,6 +154,8 @@ void ot_cli_usual_fix(struct ot_cli *, int code, char *out, size_t size);
 /* " --store URL --outbox NAME", as far as they were typed, so that a hint can
  * be typed as it stands. In cli's own memory; valid until the next call. */
 const char *ot_cli_same(struct ot_cli *);
+/* " --sink URL" if no sink is configured, else "". */
+const char *ot_cli_sink_hint(const struct ot_cli *);
 
 /* --- the store ----------------------------------------------------------- */
 
@@ -190,5 +192,7 @@ json_t *ot_json_text(struct ot_slice text);
 json_t *ot_json_time(int64_t wall_us); /* null for 0 */
 /* 1234567 as "1,234,567"; returns out. */
 char *ot_number_text(int64_t n, char out[32]);
+/* "event" or "events". */
+const char *ot_events_word(int64_t n);
 
 #endif

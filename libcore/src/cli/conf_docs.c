@@ -1,4 +1,5 @@
 #include "cli/conf_docs.h"
+#include "cli/help.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -133,8 +134,9 @@ void ot_conf_markdown(struct ot_cli *cli)
             ot_out(cli, "`%s`", key->fallback);
         ot_out(cli, " | ");
         values(cli, key);
-        ot_out(cli, " | %s%s%s |\n", key->doc,
-               key->flags & OT_CONF_SECRET ? " *Secret.*" : "",
+        ot_out(cli, " | ");
+        ot_md_cell(cli, key->doc);
+        ot_out(cli, "%s%s |\n", key->flags & OT_CONF_SECRET ? " *Secret.*" : "",
                key->flags & OT_CONF_RELOADABLE ? " *Reloadable.*" : "");
     }
 }

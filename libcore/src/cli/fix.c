@@ -40,13 +40,18 @@ const char *ot_cli_same(struct ot_cli *cli)
     return cli->same.p != NULL && !cli->same.failed ? cli->same.p : "";
 }
 
+const char *ot_cli_sink_hint(const struct ot_cli *cli)
+{
+    return ot_conf_is_set(cli->conf, "sink.url") ? "" : " --sink URL";
+}
+
 static const char *command_for(int code)
 {
     switch (code) {
     case OUTTRAY_E_STORE_NO_SCHEMA:
         return "init";
     case OUTTRAY_E_STORE_VERSION:
-        return "upgrade --plan";
+        return "upgrade --check";
     case OUTTRAY_E_STORE_UNAVAILABLE:
     case OUTTRAY_E_SINK_UNAVAILABLE:
     case OUTTRAY_E_SINK_MISCONFIGURED:

@@ -9,6 +9,8 @@ void ot_help_verb(struct ot_cli *, const struct ot_cli_verb *);
 /* docs/outtray.1 and docs/cli.md. */
 void ot_help_man(struct ot_cli *);
 void ot_help_markdown(struct ot_cli *);
+/* Text in a table of markdown: a bar would end the cell. */
+void ot_md_cell(struct ot_cli *, const char *text);
 
 /* Each exit status of a verb with the texts of its errors, ascending, without
  * 0. codes NULL: of all errors. */

@@ -134,11 +134,10 @@ void ot_help_man(struct ot_cli *cli)
 
 /* --- markdown ------------------------------------------------------------ */
 
-/* A cell of a table: a bar would end it. */
-static void md_cell(struct ot_cli *cli, const char *text)
+void ot_md_cell(struct ot_cli *cli, const char *text)
 {
     for (; *text != '\0'; text++) {
-        if (*text == '|' || *text == '<')
+        if (*text == '|' || *text == '<' || *text == '*')
             ot_out(cli, "\\");
         ot_out(cli, "%c", *text == '\n' ? ' ' : *text);
     }
@@ -156,7 +155,7 @@ static void md_options(struct ot_cli *cli, const struct ot_cli_option *options)
         ot_out(cli, "--%s%s%s` | ", options->name,
                options->value != NULL ? " " : "",
                options->value != NULL ? options->value : "");
-        md_cell(cli, options->doc);
+        ot_md_cell(cli, options->doc);
         ot_out(cli, " |\n");
     }
 }
@@ -170,7 +169,7 @@ static void md_exit_list(struct ot_cli *cli, int status, const char *texts)
 static void md_exit_row(struct ot_cli *cli, int status, const char *texts)
 {
     ot_out(cli, "| %d | ", status);
-    md_cell(cli, texts);
+    ot_md_cell(cli, texts);
     ot_out(cli, " |\n");
 }
 
@@ -198,7 +197,7 @@ void ot_help_markdown(struct ot_cli *cli)
         if (verb->flags & OT_CLI_HIDDEN)
             continue;
         ot_out(cli, "| [%s](#outtray-%s) | ", verb->name, verb->name);
-        md_cell(cli, verb->summary);
+        ot_md_cell(cli, verb->summary);
         ot_out(cli, " |\n");
     }
     ot_out(cli, "\nOptions of every verb:\n");

@@ -153,9 +153,10 @@ static int take_time(json_t *value, int64_t now_us, int64_t *out,
     int rc = take_text(value, "deliver_at", &text, err);
     if (rc != 0 || text.p == NULL)
         return rc;
-    rc = ot_time_parse(text.p, now_us, out, err);
-    if (rc != 0)
-        return ot_fail_context(err, OUTTRAY_E_INVALID_EVENT, "deliver_at");
+    struct outtray_error inner = {0};
+    if (ot_time_parse(text.p, now_us, out, &inner) != 0)
+        return ot_fail(err, OUTTRAY_E_INVALID_EVENT, "deliver_at: %s",
+                       inner.text);
     return 0;
 }
 

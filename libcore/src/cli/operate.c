@@ -102,14 +102,16 @@ static int confirm(struct ot_cli *cli, enum ot_verb verb, size_t n)
         return 0;
     if (cli->term.in && cli->term.err && !cli->json) {
         fflush(stdout);
-        fprintf(stderr, "%s %s dead events? [y/N] ", ot_verb_name(verb), text);
+        fprintf(stderr, "%s %s dead %s? [y/N] ", ot_verb_name(verb), text,
+                ot_events_word((int64_t)n));
         if (answered_yes())
             return 0;
         return ot_fail(&cli->err, OUTTRAY_E_INTERRUPTED, "nothing was changed");
     }
     ot_cli_fix(cli, "the same with --yes, or with --dry-run to see the count");
     return ot_fail(&cli->err, OUTTRAY_E_MISUSE,
-                   "%s dead events are meant: confirm it with --yes", text);
+                   "%s dead %s meant: confirm it with --yes", text,
+                   n == 1 ? "event is" : "events are");
 }
 
 static int send(struct ot_cli *cli, enum ot_verb verb, const int64_t *seqs,
@@ -160,7 +162,7 @@ static void report(struct ot_cli *cli, enum ot_verb verb, int64_t n, bool dry,
     }
     if (n >= 0)
         ot_out(cli, "%s: %s %s%s\n", name, ot_number_text(n, text),
-               n == 1 ? "event" : "events", dry ? " would be" : "");
+               ot_events_word(n), dry ? " would be" : "");
     else
         ot_out(cli, "%s: subscription %s\n", name, subscription);
     if (!dry && n != 0)
@@ -194,7 +196,8 @@ int ot_operate_events(struct ot_cli *cli, enum ot_verb verb, int argc,
     if (rc == 0) {
         report(cli, verb, (int64_t)selection.n, dry, applied);
         if (!dry && applied && selection.n > 0)
-            ot_next(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+            ot_next(cli, "outtray relay%s%s", ot_cli_same(cli),
+                    ot_cli_sink_hint(cli));
         else if (!dry && selection.n > 0)
             ot_next(cli, "outtray status%s", ot_cli_same(cli));
     }
@@ -202,10 +205,12 @@ int ot_operate_events(struct ot_cli *cli, enum ot_verb verb, int argc,
     return rc;
 }
 
+/* A row without a fence and a write is only how status shows one that nobody
+ * has made yet. */
 static int count_status(void *ctx, const struct ot_status *status)
 {
-    (void)status;
-    ++*(size_t *)ctx;
+    if (status->fence > 0 || status->written_age_us >= 0)
+        ++*(size_t *)ctx;
     return 0;
 }
 
@@ -218,6 +223,8 @@ int ot_operate_subscription(struct ot_cli *cli, enum ot_verb verb)
     if (rc == 0)
         rc = cli->admin->ops->status(cli->admin, name, count_status, &found,
                                      &cli->err);
+    if (rc == OUTTRAY_E_NOT_FOUND)
+        rc = 0;
     /* The lease would make it: a mistyped name must not. */
     if (rc == 0 && found == 0) {
         ot_cli_fix(cli, "outtray status");

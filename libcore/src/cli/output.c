@@ -61,7 +61,8 @@ void ot_out_json(struct ot_cli *cli, json_t *stolen)
         cli->out_error = ENOMEM;
         return;
     }
-    (void)json_dump_callback(stolen, write_json, cli, JSON_COMPACT);
+    (void)json_dump_callback(stolen, write_json, cli,
+                             JSON_COMPACT | JSON_REAL_PRECISION(12));
     ot_out_bytes(cli, "\n", 1);
     json_decref(stolen);
 }
@@ -183,4 +184,9 @@ char *ot_number_text(int64_t n, char out[32])
     }
     *to = '\0';
     return out;
+}
+
+const char *ot_events_word(int64_t n)
+{
+    return n == 1 ? "event" : "events";
 }

@@ -6,13 +6,19 @@ int ot_probe_sink(struct ot_cli *cli, const char *topic,
                   struct outtray_error *err)
 {
     struct ot_sink *sink = NULL;
-    int rc = ot_sink_open(&sink, cli->conf, NULL, err);
+    int64_t timeout_us;
+    int rc = ot_cli_get_us(cli, "timeout", 10 * 1000000, &timeout_us);
+    if (rc != 0) {
+        *err = cli->err;
+        return rc;
+    }
+    rc = ot_sink_open(&sink, cli->conf, NULL, err);
     if (rc != 0)
         return rc;
     if (sink->ops->check == NULL || !(sink->ops->caps & OT_SINK_CHECKS))
         rc = 1;
     else
-        rc = sink->ops->check(sink, topic, OT_PROBE_TIMEOUT_MS, err);
+        rc = sink->ops->check(sink, topic, (int)(timeout_us / 1000), err);
     sink->ops->abandon(sink);
     sink->ops->close(sink);
     return rc;

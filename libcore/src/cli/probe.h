@@ -4,10 +4,9 @@
 
 #include "cli/cli.h"
 
-enum { OT_PROBE_TIMEOUT_MS = 10000 };
-
 /* Opens the sink of the configuration and asks for a destination (NULL: the
- * broker itself). 0, or why not; 1: the sink cannot tell. */
+ * broker itself), for as long as --timeout says. 0, or why not; 1: the sink
+ * cannot tell. */
 int ot_probe_sink(struct ot_cli *, const char *topic,
                   struct outtray_error *err);
 

@@ -109,11 +109,11 @@ static void check_sink(struct report *report)
     struct ot_cli *cli = report->cli;
     struct outtray_error err = {0};
     const char *topic;
-    char *url = ot_cli_url_text(cli, "sink.url");
     if (!ot_conf_is_set(cli->conf, "sink.url")) {
         ot_say(cli, "%-7s  %-14s  none is named: --sink URL", "-", "sink");
         return;
     }
+    char *url = ot_cli_url_text(cli, "sink.url");
     int code = ot_probe_sink(cli, NULL, &err);
     item(report, "sink", code < 0 ? code : 0, url != NULL ? url : "", &err);
     ot_free(url);
@@ -151,7 +151,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
                                    "items", report.all));
     if (report.first != 0)
         return outtray_error_exit(report.first);
-    ot_next(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+    ot_next(cli, "outtray relay%s%s", ot_cli_same(cli), ot_cli_sink_hint(cli));
     return 0;
 }
 
@@ -159,6 +159,9 @@ static const struct ot_cli_option options[] = {
     {"topic", 't', "TOPIC",
      "can events of this topic be published? May be "
      "repeated"},
+    {"timeout", 0, "TIME",
+     "how long the sink may take for each answer "
+     "(10s)"},
     {0},
 };
 static const int codes[] = {

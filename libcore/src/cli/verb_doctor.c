@@ -79,6 +79,12 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     return report.errors > 0 ? outtray_error_exit(OUTTRAY_E_UNHEALTHY) : 0;
 }
 
+static const struct ot_cli_option options[] = {
+    {"timeout", 0, "TIME",
+     "how long the sink may take for each answer "
+     "(10s)"},
+    {0},
+};
 static const int codes[] = {
     OUTTRAY_E_UNHEALTHY,
     OUTTRAY_E_MISUSE,
@@ -98,6 +104,7 @@ const struct ot_cli_verb ot_cli_verb_doctor = {
         "Exit status 1 if something is FAILED; a warning alone is 0. outtray "
         "check asks whether everything can be reached, outtray status how it "
         "is going.",
+    .options = options,
     .example = "outtray doctor --sink kafka://localhost:9092",
     .codes = codes,
     .run = run,

@@ -17,13 +17,14 @@ static int run(struct ot_cli *cli, int argc, char **argv)
         return rc;
     ot_number_text(events, text);
     if (!cli->json)
-        ot_out(cli, "outbox %s has %s events\n", outbox, text);
+        ot_out(cli, "outbox %s has %s %s\n", outbox, text,
+               ot_events_word(events));
     if (!dry && !yes) {
         ot_cli_fix(cli, "outtray drop%s --yes", ot_cli_same(cli));
         return ot_fail(&cli->err, OUTTRAY_E_MISUSE,
-                       "outbox %s and its %s events would be gone for good: "
+                       "outbox %s and its %s %s would be gone for good: "
                        "confirm it with --yes",
-                       outbox, text);
+                       outbox, text, ot_events_word(events));
     }
     if (!dry)
         rc = cli->admin->ops->drop(cli->admin, false, &events, &cli->err);

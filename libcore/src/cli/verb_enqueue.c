@@ -255,8 +255,9 @@ static int enqueue_many(struct ot_cli *cli, int argc)
             rc = cli->admin->ops->end(cli->admin, true, &cli->err);
         } else {
             (void)cli->admin->ops->end(cli->admin, false, NULL);
-            ot_cli_fix(cli, "the same again once it is mended: nothing was "
-                            "enqueued");
+            if (strcmp(outtray_error_class(rc), "EVENT") == 0)
+                ot_cli_fix(cli, "the same again once it is mended: nothing was "
+                                "enqueued");
         }
     }
     ot_batch_clear(load.batch);
@@ -269,7 +270,8 @@ static int enqueue_many(struct ot_cli *cli, int argc)
         ot_out_json(cli,
                     json_pack("{s:I}", "enqueued", (json_int_t)load.count));
     else
-        ot_out(cli, "%s events enqueued\n", ot_number_text(load.count, text));
+        ot_out(cli, "%s %s enqueued\n", ot_number_text(load.count, text),
+               ot_events_word(load.count));
     ot_next(cli, "outtray status%s", ot_cli_same(cli));
     return 0;
 }

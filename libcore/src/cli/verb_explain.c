@@ -7,7 +7,7 @@ struct reasons {
     struct ot_cli *cli;
     const struct ot_event_info *info;
     struct ot_status status; /* of the subscription */
-    bool known;              /* it exists */
+    bool known;              /* a relay has owned it */
     json_t *list;
     size_t n;
 };
@@ -37,8 +37,16 @@ static int keep_status(void *ctx, const struct ot_status *status)
 {
     struct reasons *r = ctx;
     r->status = *status;
-    r->known = true;
+    r->known = status->fence > 0 || status->written_age_us >= 0;
     return 0;
+}
+
+/* What helps the event itself comes first. */
+static void suggest_relay(struct ot_cli *cli)
+{
+    if (cli->fix[0] == '\0')
+        ot_cli_fix(cli, "outtray relay%s%s", ot_cli_same(cli),
+                   ot_cli_sink_hint(cli));
 }
 
 /* What keeps the whole subscription from moving. False: nothing. */
@@ -50,17 +58,18 @@ static bool explain_subscription(struct reasons *r)
     if (!r->known) {
         say(r, "no_subscription", "no relay has run for subscription %s yet",
             ot_conf_text(cli->conf, "relay.subscription"));
-        ot_cli_fix(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+        suggest_relay(cli);
         return true;
     }
     if (s->paused) {
         say(r, "paused", "subscription %s is paused", s->subscription);
-        ot_cli_fix(cli, "outtray resume%s", ot_cli_same(cli));
+        if (cli->fix[0] == '\0')
+            ot_cli_fix(cli, "outtray resume%s", ot_cli_same(cli));
         return true;
     }
     if (s->owner[0] == '\0') {
         say(r, "no_relay", "no relay owns subscription %s", s->subscription);
-        ot_cli_fix(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+        suggest_relay(cli);
         return true;
     }
     if (s->lease_left_us <= 0) {
@@ -68,7 +77,7 @@ static bool explain_subscription(struct reasons *r)
             "the relay that owned subscription %s is gone: its lease expired "
             "%s ago",
             s->subscription, ot_duration_text(-s->lease_left_us, text));
-        ot_cli_fix(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+        suggest_relay(cli);
         return true;
     }
     return false;
@@ -94,7 +103,8 @@ static void explain_pending(struct reasons *r)
         say(r, "stalled",
             "the relay has not moved the cursor for %s: its log says why",
             ot_duration_text(s->written_age_us, text));
-        ot_cli_fix(r->cli, "outtray check%s --sink URL", ot_cli_same(r->cli));
+        ot_cli_fix(r->cli, "outtray check%s%s", ot_cli_same(r->cli),
+                   ot_cli_sink_hint(r->cli));
     }
 }
 

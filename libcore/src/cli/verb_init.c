@@ -4,7 +4,7 @@ static int each_line(void *ctx, const char *line)
 {
     struct ot_cli *cli = ctx;
     if (!cli->json)
-        ot_say(cli, "%s", line);
+        ot_say(cli, "migration %s", line);
     return 0;
 }
 

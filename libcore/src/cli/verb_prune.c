@@ -6,19 +6,29 @@
 struct pruning {
     struct ot_cli *cli;
     struct ot_prune_request request;
-    int64_t total; /* -1: not counted */
+    int64_t total; /* counted first */
     int64_t deleted;
 };
 
+/* A walk over the log like the deletion, in larger steps. */
 static int count(struct pruning *pruning, int64_t *out)
 {
+    enum { STEP = 100000 };
     struct ot_cli *cli = pruning->cli;
-    struct ot_prune_request all = pruning->request;
-    struct ot_prune_reply reply = {0};
-    all.limit = INT32_MAX;
-    int rc = cli->admin->ops->prune(cli->admin, &all, true, &reply, &cli->err);
-    *out = reply.deleted;
-    return rc;
+    struct ot_prune_request step = pruning->request;
+    struct ot_prune_reply reply = {.more = true};
+    char text[32];
+    step.limit = STEP;
+    *out = 0;
+    while (reply.more) {
+        int rc =
+            cli->admin->ops->prune(cli->admin, &step, true, &reply, &cli->err);
+        if (rc != 0)
+            return rc;
+        *out += reply.deleted;
+        ot_progress(cli, "counting: %s", ot_number_text(*out, text));
+    }
+    return 0;
 }
 
 static int delete_all(struct pruning *pruning)
@@ -49,7 +59,7 @@ static int delete_all(struct pruning *pruning)
 
 static int run(struct ot_cli *cli, int argc, char **argv)
 {
-    struct pruning pruning = {.cli = cli, .total = -1};
+    struct pruning pruning = {.cli = cli};
     bool dry = ot_cli_has(cli, "dry-run");
     int64_t age_us;
     char text[32];
@@ -69,8 +79,9 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     if (rc != 0)
         return rc;
     if (!cli->json)
-        ot_out(cli, "%s events can be deleted\n",
-               ot_number_text(pruning.total, text));
+        ot_out(cli, "%s %s can be deleted\n",
+               ot_number_text(pruning.total, text),
+               ot_events_word(pruning.total));
     if (!dry && pruning.total > 0)
         rc = delete_all(&pruning);
     if (rc != 0)

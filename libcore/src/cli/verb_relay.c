@@ -84,9 +84,10 @@ static void summary(struct running *run, int rc)
     }
     if (rc != 0)
         return;
-    ot_say(cli, "%s events delivered in %s, %u held, %llu given up on",
+    ot_say(cli, "%s %s delivered in %s, %u held, %llu given up on",
            ot_number_text((int64_t)s.delivered, delivered),
-           ot_duration_text(took, time), s.held, (unsigned long long)s.dead);
+           ot_events_word((int64_t)s.delivered), ot_duration_text(took, time),
+           s.held, (unsigned long long)s.dead);
     if (s.dead > 0)
         ot_next(cli, "outtray dead%s", ot_cli_same(cli));
     else
@@ -96,6 +97,20 @@ static void summary(struct running *run, int rc)
 static void stop(void *relay)
 {
     outtray_relay_stop(relay);
+}
+
+/* Standard output has what it was given, or nobody reads it: waiting for long
+ * helps nobody. */
+static int hurry(struct ot_cli *cli)
+{
+    static const char *const keys[][2] = {{"relay.stop_soft_ms", "500"},
+                                          {"relay.stop_hard_ms", "1s"}};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < OT_COUNT(keys); i++) {
+        if (!ot_conf_is_set(cli->conf, keys[i][0]))
+            rc = outtray_conf_set(cli->conf, keys[i][0], keys[i][1], &cli->err);
+    }
+    return rc;
 }
 
 static int run(struct ot_cli *cli, int argc, char **argv)
@@ -114,12 +129,15 @@ static int run(struct ot_cli *cli, int argc, char **argv)
                        "OUTTRAY_SINK_URL or sink.url in a file");
     }
     ot_cli_log_init(&log, cli);
+    run.to_stdout =
+        strncmp(ot_conf_secret(cli->conf, "sink.url"), "stdout", 6) == 0;
+    rc = run.to_stdout ? hurry(cli) : 0;
+    if (rc != 0)
+        return rc;
     rc = outtray_relay_open(&run.relay, cli->conf, ot_cli_log_write, &log,
                             &cli->err);
     if (rc != 0)
         return rc;
-    run.to_stdout =
-        strncmp(ot_conf_secret(cli->conf, "sink.url"), "stdout", 6) == 0;
     run.drawn_us = run.begun_us;
     if (ot_cli_has(cli, "until-empty"))
         outtray_relay_until_empty(run.relay);

@@ -18,7 +18,7 @@ static const char *state_of(const struct ot_status *s)
         return "paused";
     if (s->owner[0] == '\0')
         return "no relay";
-    return s->lease_left_us > 0 ? "running" : "relay gone";
+    return s->lease_left_us > 0 ? "running" : "relay gone"; /* expired */
 }
 
 static int64_t held_of(const struct ot_status *s)
@@ -144,7 +144,8 @@ static int print_status(struct ot_cli *cli, bool hints)
     if (report.dead > 0)
         ot_next(cli, "outtray dead%s", ot_cli_same(cli));
     else if (report.n == 0 || report.unowned)
-        ot_next(cli, "outtray relay%s --sink URL", ot_cli_same(cli));
+        ot_next(cli, "outtray relay%s%s", ot_cli_same(cli),
+                ot_cli_sink_hint(cli));
     return 0;
 }
 

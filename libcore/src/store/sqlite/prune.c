@@ -89,7 +89,8 @@ int ot_sqlite_prune(struct ot_sqlite_db *db, const struct ot_prune_request *req,
             return code;
         }
     }
-    low->seq = upto;
+    /* A count that is complete leaves everything to the deletion. */
+    low->seq = dry_run && !more ? 0 : upto;
     out->more = more;
     return 0;
 }

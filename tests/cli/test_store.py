@@ -1,0 +1,178 @@
+"""Setting an outbox up, and what is said when the database is not there."""
+
+import stat
+
+import pytest
+
+
+def test_init(outtray, store_url):
+    outtray.env.update(OUTTRAY_STORE_URL=store_url, OUTTRAY_CONFIG="")
+    assert "outbox outtray created" in outtray.run("init").stdout
+    again = outtray.run("init", status=73)
+    assert again.stdout == "" and "already" in again.stderr
+    made = outtray.run("init", "--if-not-exists", "--json").json()
+    assert made["created"] is False and made["schema_version"] >= 1
+    assert made["outbox"] == "outtray"
+    other = outtray.run("init", "--outbox", "second", "--json").json()
+    assert other["created"] is True
+    outtray.run("enqueue", "t", "x", "--outbox", "second")
+    second = outtray.run("status", "--json", "--outbox", "second").json()
+    assert second["subscriptions"][0]["pending"] == 1
+    first = outtray.run("status", "--json").json()
+    assert first["subscriptions"][0]["pending"] == 0
+
+
+def test_unique_ids(outtray, store_url):
+    outtray.env.update(OUTTRAY_STORE_URL=store_url, OUTTRAY_CONFIG="")
+    outtray.run("init", "--unique-ids")
+    made = outtray.run("enqueue", "t", "x").stdout.strip()
+    again = outtray.run("enqueue", "t", "x", "--id", made, status=None)
+    assert again.status != 0 and len(again.stderr.splitlines()) <= 2
+
+
+def test_roles(outtray, pg):
+    name = pg.url.rpartition("/")[2]
+    for role in ("app", "relay"):
+        pg.query(f"CREATE ROLE {name}_{role} LOGIN PASSWORD 'x'")
+    outtray.env.update(OUTTRAY_STORE_URL=pg.url, OUTTRAY_CONFIG="")
+    done = outtray.run(
+        "init", "--app-role", f"{name}_app", "--relay-role", f"{name}_relay"
+    )
+    assert f"role {name}_app may enqueue" in done.stdout
+    as_app = {"OUTTRAY_STORE_URL": pg.url.replace("//postgres", f"//{name}_app:x")}
+    as_relay = {
+        "OUTTRAY_STORE_URL": as_app["OUTTRAY_STORE_URL"].replace("_app:", "_relay:")
+    }
+    outtray.run("enqueue", "t", "x", env=as_app)
+    refused = outtray.run("drop", "--yes", env=as_app, status=77)
+    assert "try: " in refused.stderr
+    done = outtray.run(
+        "relay", "--sink", "null:", "--until-empty", "--json", env=as_relay
+    )
+    assert done.json()["delivered"] == 1
+    # Asking for the roles again is fine.
+    outtray.run("init", "--app-role", f"{name}_app")
+    outtray.run("drop", "--yes")
+    for role in ("app", "relay"):
+        pg.query(f"DROP OWNED BY {name}_{role}; DROP ROLE {name}_{role}")
+
+
+def test_upgrade(shop):
+    assert "schema version" in shop.run("upgrade", "--check").stdout
+    assert shop.run("upgrade", "--plan").stdout == ""
+    assert shop.run("upgrade", "--sql").stdout.strip() == ""
+    assert "schema version" in shop.run("upgrade").stdout
+    found = shop.run("upgrade", "--json").json()
+    assert found["schema_version"] == found["schema_wanted"]
+
+
+def test_newer_schema(shop, store_url, tmp_path):
+    if store_url.startswith("sqlite"):
+        import sqlite3
+
+        with sqlite3.connect(tmp_path / "shop.db") as connection:
+            connection.execute("UPDATE outtray_meta SET schema_version = 99")
+    else:
+        import psycopg
+
+        with psycopg.connect(store_url) as connection:
+            connection.execute("UPDATE outtray.meta SET schema_version = 99")
+    for words in (["upgrade", "--check"], ["relay", "--sink", "null:"], ["status"]):
+        failed = shop.run(*words, status=78)
+        assert "99" in failed.stderr, str(failed)
+    assert "FAILED" in shop.run("check", status=78).stdout
+
+
+def test_drop(shop):
+    shop.enqueue()
+    refused = shop.run("drop", status=2)
+    assert "outbox outtray has 1 event\n" in refused.stdout
+    assert "try: outtray drop --yes" in refused.stderr
+    assert shop.run("drop", "--dry-run", "--json").json() == {
+        "outbox": "outtray",
+        "events": 1,
+        "dropped": False,
+    }
+    assert shop.status()["pending"] == 1
+    assert "dropped" in shop.run("drop", "--yes").stdout
+    shop.run("status", status=78)
+    shop.run("drop", "--yes", status=78)
+
+
+def test_check(shop, kafka):
+    done = shop.run("check")
+    items = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert ["ok", "database"] in items and ["ok", "schema"] in items
+    assert not [item for item in items if item[0] != "ok"]
+    topic = kafka.topic()
+    done = shop.run("check", "--sink", kafka.url, "--topic", topic, "--json").json()
+    assert done["ok"] is True
+    assert {"sink", f"topic {topic}"} <= {item["item"] for item in done["items"]}
+    missing = shop.run(
+        "check", "--sink", kafka.url, "--topic", topic, "--topic", "not.there",
+        status=78,
+    )  # fmt: skip
+    assert "FAILED   topic not.there" in missing.stdout
+    assert f"ok       topic {topic}" in missing.stdout
+    away = shop.run(
+        "check", "--sink", "kafka://127.0.0.1:1", "--json", "--timeout", "2s", status=69
+    )
+    assert away.json()["ok"] is False
+    assert away.json()["items"][-1]["error"] == "SINK_UNAVAILABLE"
+
+
+def test_check_without_outbox(outtray, store_url):
+    outtray.env.update(OUTTRAY_STORE_URL=store_url, OUTTRAY_CONFIG="")
+    done = outtray.run("check", status=78)
+    assert "FAILED" in done.stdout and "try: outtray init" in done.stdout
+
+
+def test_doctor(shop):
+    found = shop.run("doctor", "--json", "--sink", "null:").json()
+    assert found["errors"] == 0
+    assert {"check", "level", "text", "fix"} == set(found["findings"][0])
+    assert found["findings"][-1]["check"] == "sink"
+    failed = shop.run(
+        "doctor", "--sink", "kafka://127.0.0.1:1", "--timeout", "2s", status=1
+    )
+    assert "FAILED   sink" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    "url, status, said",
+    [
+        ("mysql://localhost/x", 2, "mysql"),
+        ("shop.db", 2, "it must begin with a scheme"),
+        ("sqlite:///nowhere/at/all/shop.db", 69, "/nowhere/at/all"),
+        ("postgresql://postgres@127.0.0.1:1/postgres", 69, "127.0.0.1"),
+        ("postgresql://u@no-such-host.invalid/x?tls=off", 69, "no-such-host.invalid"),
+    ],
+)
+def test_bad_urls(outtray, url, status, said):
+    env = {"OUTTRAY_STORE_URL": url, "OUTTRAY_STORE_CONNECT_TIMEOUT_MS": "1s"}
+    if "invalid" in url:
+        env["OUTTRAY_STORE_TLS"] = "off"
+        env["OUTTRAY_STORE_URL"] = url.replace("?tls=off", "")
+    failed = outtray.run("init", env=env, status=None)
+    assert said in failed.stderr, str(failed)
+    assert len(failed.stderr.splitlines()) <= 2
+    assert failed.status == status, str(failed)
+
+
+def test_wrong_login(outtray, pg):
+    name = pg.url.rpartition("/")[2]
+    missing = pg.url.replace(name, name + "_no")
+    failed = outtray.run("init", env={"OUTTRAY_STORE_URL": missing}, status=None)
+    assert name + "_no" in failed.stderr and failed.status in (69, 77, 78)
+    nobody = pg.url.replace("//postgres@", f"//{name}_no@")
+    failed = outtray.run("init", env={"OUTTRAY_STORE_URL": nobody}, status=77)
+    assert name + "_no" in failed.stderr
+
+
+def test_read_only_file(outtray, sqlite_shop, tmp_path):
+    (tmp_path / "file").write_text("this is no database, " * 100)
+    env = {"OUTTRAY_STORE_URL": f"sqlite://{tmp_path}/file"}
+    failed = outtray.run("status", env=env, status=None)
+    assert failed.status not in (0, 1) and "file" in failed.stderr
+    assert stat.S_ISREG((tmp_path / "file").stat().st_mode)
+    assert (tmp_path / "file").read_text().startswith("this is no database")
