@@ -515,6 +515,32 @@ static void error_texts_of_any_kind(void **state)
     s->ops->close(s);
 }
 
+/* Nobody is waited for, and the rest goes. */
+static void pruning_passes_a_locked_row(void **state)
+{
+    struct ot_store *s = open_relay();
+    PGconn *app = pg_connect(scratch.url);
+    struct ot_write_request w = {.position = 5, .set_paused = -1};
+    struct ot_prune_request q = {.limit = 100};
+    struct ot_reply reply;
+
+    (void)state;
+    pg_run(scratch.db, "INSERT INTO event (topic) SELECT 't' "
+                       "FROM generate_series(1, 5)");
+    w.fence = take(s);
+    assert_int_equal(write_with(s, &w).fate, OT_WRITTEN);
+    q.older_than_us = load(s).db_now_us + LONG_US;
+    pg_run(app, "BEGIN; UPDATE \"" OUTBOX "\".event SET payload = NULL "
+                "WHERE seq = 3");
+    s->ops->prune(s, &q);
+    conformance_await(s, OT_REPLY_PRUNE, &reply);
+    must(&reply);
+    assert_int_equal(reply.prune.deleted, 4);
+    assert_int_equal(pg_int(scratch.db, "SELECT min(seq) FROM event"), 3);
+    PQfinish(app);
+    s->ops->close(s);
+}
+
 static void forked_child_is_refused(void **state)
 {
     struct ot_store *s = open_relay();
@@ -558,6 +584,7 @@ int main(void)
         cmocka_unit_test_setup(database_is_read_only, empty),
         cmocka_unit_test_setup(cursor_row_moved, empty),
         cmocka_unit_test_setup(error_texts_of_any_kind, empty),
+        cmocka_unit_test_setup(pruning_passes_a_locked_row, empty),
         cmocka_unit_test_setup(forked_child_is_refused, empty),
     };
 

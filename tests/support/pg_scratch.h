@@ -1,5 +1,7 @@
 /* pg_scratch.h - a database of a test's own, on the server of
- * OUTTRAY_TEST_PG, with a role that has a relay's rights and no more. */
+ * OUTTRAY_TEST_PG, with a role that has a relay's rights and no more.
+ * OUTTRAY_TEST_PG_POOLER, "host:port", is where the role connects instead: a
+ * pooler in front of the same server. */
 #ifndef TESTS_PG_SCRATCH_H
 #define TESTS_PG_SCRATCH_H
 
@@ -134,6 +136,10 @@ static inline void pg_url(const char *base, const char *user,
             port = i->val;
         else if (strcmp(i->keyword, "user") == 0)
             old = i->val;
+    }
+    if (user != NULL && getenv("OUTTRAY_TEST_PG_POOLER") != NULL) {
+        host = getenv("OUTTRAY_TEST_PG_POOLER");
+        port = "";
     }
     snprintf(out, size, "postgresql://%s%s@%s%s%s/%s", user ? user : old,
              user ? ":secret" : "", host, port[0] != '\0' ? ":" : "", port,

@@ -9,7 +9,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"08P01", OUTTRAY_E_STORE}, /* a pooler or peer that cannot do this */
+    /* Also 08P01: pgbouncer's word for a server that it cannot reach. */
     {"08", OUTTRAY_E_STORE_UNAVAILABLE},
     {"22P05", OUTTRAY_E_INVALID_UTF8}, /* not in the database's encoding */
     {"23505", OUTTRAY_E_EXISTS},
@@ -137,6 +137,12 @@ static void clean(const char *text, const char *sqlstate, char *out,
         memmove(p, p + 7, strlen(p + 7) + 1);
 }
 
+/* libpq's own words, where it was to find a server that takes writes. */
+static bool read_only(const char *text)
+{
+    return strstr(text, "session is read-only") != NULL;
+}
+
 static const char *advice(const PGconn *c, const char *sqlstate,
                           const char *text)
 {
@@ -153,6 +159,8 @@ static const char *advice(const PGconn *c, const char *sqlstate,
         return "all connections are taken";
     if (sqlstate[0] != '\0')
         return NULL;
+    if (read_only(text))
+        return "none of the hosts takes writes: name the primary in store.url";
     if (strstr(text, "SSL") != NULL || strstr(text, "certificate") != NULL)
         return "check sslmode and sslrootcert of store.url, or write "
                "store.tls=off if the network is to be trusted";
@@ -168,8 +176,12 @@ int ot_pg_fail_connect(struct outtray_error *err, const PGconn *c)
     find_sqlstate(PQerrorMessage(c), sqlstate);
     clean(PQerrorMessage(c), sqlstate, text, sizeof(text));
     what = advice(c, sqlstate, text);
-    code = PQconnectionNeedsPassword(c) ? OUTTRAY_E_STORE_AUTH
-                                        : ot_pg_code(sqlstate);
+    if (PQconnectionNeedsPassword(c))
+        code = OUTTRAY_E_STORE_AUTH;
+    else if (sqlstate[0] == '\0' && read_only(text))
+        code = OUTTRAY_E_STORE_STANDBY;
+    else
+        code = ot_pg_code(sqlstate);
     ot_fail(err, code, "database %s: %s%s%s", db != NULL ? db : "",
             text[0] != '\0' ? text : "no connection", what != NULL ? ": " : "",
             what != NULL ? what : "");

@@ -149,7 +149,7 @@ static void say_whose(struct ot_pg *pg, struct ot_pg_script *script)
 
 static void say_lease(struct ot_pg *pg, struct ot_pg_job *job)
 {
-    ot_pg_begin(pg, job, "READ COMMITTED");
+    ot_pg_begin(pg, job, OT_PG_WRITE);
     if (pg->lease.take) {
         say_first(pg, &job->script);
         say_take(pg, &job->script);
@@ -227,7 +227,7 @@ void ot_pg_lease(struct ot_pg *pg, const struct ot_lease_request *request)
     job->done = done;
     if (request->take) {
         job->again = again;
-        ot_pg_begin(pg, job, "READ COMMITTED");
+        ot_pg_begin(pg, job, OT_PG_WRITE);
         say_facts(pg, &job->script);
         ot_pg_commit(job);
     } else {
@@ -245,7 +245,7 @@ void ot_pg_release(struct ot_pg *pg, int64_t fence)
         ot_pg_job(pg, OT_REPLY_RELEASE, "cannot release the lease");
 
     pg->has_ctid = false;
-    ot_pg_begin(pg, job, "READ COMMITTED");
+    ot_pg_begin(pg, job, OT_PG_WRITE);
     ot_pg_say(&job->script, 0,
               "UPDATE \"%s\".cursor SET owner = NULL, lease_expires_at = NULL "
               "WHERE subscription = $1 AND owner = $2 AND fence = $3",

@@ -27,6 +27,14 @@ static void hear_cursor(struct ot_pg *pg, struct ot_pg_job *job,
                     pg->outbox, pg->subscription);
         return;
     }
+    if (ot_pg_null(r, 0, 6)) {
+        job->reply.code = ot_fail(
+            &job->reply.err, OUTTRAY_E_STORE_STANDBY,
+            "cannot load the cursor: %s is a standby; connect to the primary "
+            "(store.url takes several hosts)",
+            PQhost(job->link->conn));
+        return;
+    }
     out->position = ot_pg_get_i64(r, 0, 0);
     out->paused = ot_pg_get_bool(r, 0, 1);
     out->incarnation.started_us = ot_pg_get_time(r, 0, 2);
@@ -121,13 +129,14 @@ void ot_pg_load(struct ot_pg *pg)
     struct ot_slice subscription = ot_slice_of(pg->subscription);
 
     job->heard = heard;
-    ot_pg_begin(pg, job, "REPEATABLE READ READ ONLY");
+    ot_pg_begin(pg, job, OT_PG_READ_ONCE);
     ot_pg_say(script, TAG_CURSOR,
               "SELECT position, paused, pg_postmaster_start_time(), "
               "coalesce((pg_stat_get_wal()).stats_reset, 'epoch'), "
               "(pg_control_system()).system_identifier, "
               "pg_sequence_last_value('\"%s\".event_seq_seq'), "
-              "pg_current_wal_flush_lsn(), clock_timestamp() "
+              "CASE WHEN NOT pg_is_in_recovery() THEN "
+              "pg_current_wal_flush_lsn() END, clock_timestamp() "
               "FROM \"%s\".cursor WHERE subscription = $1",
               pg->outbox, pg->outbox);
     ot_pg_text_param(script, subscription);
@@ -199,7 +208,7 @@ void ot_pg_commands(struct ot_pg *pg)
         ot_pg_job(pg, OT_REPLY_COMMANDS, "cannot read commands");
 
     job->heard = heard_commands;
-    ot_pg_begin(pg, job, "READ COMMITTED READ ONLY");
+    ot_pg_begin(pg, job, OT_PG_READ);
     ot_pg_say(&job->script, TAG_COMMANDS,
               "SELECT id, verb, argument FROM \"%s\".command "
               "WHERE subscription = $1 ORDER BY id LIMIT 10000",
@@ -237,7 +246,7 @@ void ot_pg_prune(struct ot_pg *pg, const struct ot_prune_request *request)
         pg->low_from_us = now_us;
     }
     job->heard = heard_pruned;
-    ot_pg_begin(pg, job, "READ COMMITTED");
+    ot_pg_begin(pg, job, OT_PG_WRITE);
     ot_pg_say_begin(&job->script, TAG_PRUNED);
     ot_pg_prune_sql(&job->script.text, pg->outbox, request->limit, false);
     ot_pg_said(&job->script);

@@ -70,7 +70,12 @@ void ot_pg_prune(struct ot_pg *, const struct ot_prune_request *);
 struct ot_pg_job *ot_pg_job(struct ot_pg *, enum ot_reply_kind,
                             const char *what);
 /* BEGIN and the settings; COMMIT and both syncs. */
-void ot_pg_begin(struct ot_pg *, struct ot_pg_job *, const char *mode);
+enum ot_pg_mode {
+    OT_PG_READ,      /* each statement has its snapshot */
+    OT_PG_READ_ONCE, /* one snapshot for all of them */
+    OT_PG_WRITE,
+};
+void ot_pg_begin(struct ot_pg *, struct ot_pg_job *, enum ot_pg_mode);
 void ot_pg_commit(struct ot_pg_job *);
 
 /* The server answered with something that it cannot have said. */

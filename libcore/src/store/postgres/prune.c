@@ -20,9 +20,13 @@ static const char looked[] =
     "(SELECT coalesce(min(position), 0) FROM \"%s\".cursor) "
     "ORDER BY e.seq LIMIT %u), ";
 
+/* A row that somebody holds (redact, a forgotten transaction) is left for the
+ * next walk: waiting for it would keep the lease from being renewed. */
 static const char gone[] =
     "gone AS (DELETE FROM \"%s\".event WHERE seq = ANY (ARRAY("
-    "SELECT seq FROM looked WHERE old AND NOT kept)) RETURNING 1) ";
+    "SELECT e.seq FROM \"%s\".event e WHERE e.seq = ANY (ARRAY("
+    "SELECT seq FROM looked WHERE old AND NOT kept)) "
+    "ORDER BY e.seq FOR UPDATE SKIP LOCKED)) RETURNING 1) ";
 
 static const char would_go[] =
     "gone AS (SELECT 1 FROM looked WHERE old AND NOT kept) ";
@@ -40,6 +44,6 @@ void ot_pg_prune_sql(struct ot_buffer *out, const char *outbox, uint32_t limit,
     if (dry_run)
         ot_buffer_puts(out, would_go);
     else
-        ot_buffer_printf(out, gone, outbox);
+        ot_buffer_printf(out, gone, outbox, outbox);
     ot_buffer_printf(out, answer, (unsigned)limit);
 }

@@ -206,7 +206,7 @@ void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
     shape.budget = pg->budgeted ? request->budget + 1 : 0;
     job->heard = heard;
     job->done = done;
-    ot_pg_begin(pg, job, "READ COMMITTED READ ONLY");
+    ot_pg_begin(pg, job, OT_PG_READ);
     if (request->with_locks)
         say_locks(pg, script);
     ot_pg_say_begin(script, TAG_ROWS);
@@ -444,7 +444,7 @@ void ot_pg_fetch(struct ot_pg *pg, const struct ot_fetch_request *request)
 
     job->heard = fetched;
     job->done = fetch_done;
-    ot_pg_begin(pg, job, "READ COMMITTED READ ONLY");
+    ot_pg_begin(pg, job, OT_PG_READ);
     ot_pg_say(&job->script, TAG_FETCH,
               "SELECT e.* FROM unnest($1::int8[]) WITH ORDINALITY r(s, o) "
               "CROSS JOIN LATERAL (SELECT " OT_PG_COLUMNS " FROM \"%s\".event "

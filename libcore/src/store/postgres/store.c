@@ -29,10 +29,26 @@ struct ot_pg_job *ot_pg_job(struct ot_pg *pg, enum ot_reply_kind kind,
     return job;
 }
 
-void ot_pg_begin(struct ot_pg *pg, struct ot_pg_job *job, const char *mode)
+/* The level is named, because the default of a role may be another one. Not
+ * READ WRITE: that would overrule an operator who made the database read-only.
+ *
+ * A commit that did not flush could be undone by a crash of the server, and a
+ * lease with it; remote_apply is more than on and stays. */
+void ot_pg_begin(struct ot_pg *pg, struct ot_pg_job *job, enum ot_pg_mode mode)
 {
-    ot_pg_say(&job->script, 0, "BEGIN ISOLATION LEVEL %s", mode);
-    ot_pg_say(&job->script, 0, "%s", pg->settings);
+    static const char *const levels[] = {
+        [OT_PG_READ] = "READ COMMITTED READ ONLY",
+        [OT_PG_READ_ONCE] = "REPEATABLE READ READ ONLY",
+        [OT_PG_WRITE] = "READ COMMITTED",
+    };
+
+    ot_pg_say(&job->script, 0, "BEGIN ISOLATION LEVEL %s", levels[mode]);
+    ot_pg_say(&job->script, 0, "%s%s", pg->settings,
+              mode != OT_PG_WRITE
+                  ? ""
+                  : ", set_config('synchronous_commit', CASE "
+                    "current_setting('synchronous_commit') WHEN "
+                    "'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)");
 }
 
 void ot_pg_commit(struct ot_pg_job *job)
@@ -313,10 +329,7 @@ static void op_close(struct ot_store *store)
 
 /* Inside every transaction, and gone with it: SET behind a transaction pooler
  * is lost, and found by somebody else. Without row_security = off, a policy
- * would hide rows without a word; so it is an error.
- *
- * A commit that did not flush could be undone by a crash of the server, and a
- * lease with it. remote_apply is more than on and stays. */
+ * would hide rows without a word; so it is an error. */
 static int make_settings(struct ot_pg *pg)
 {
     struct ot_buffer text = {0};
@@ -326,10 +339,7 @@ static int make_settings(struct ot_pg *pg)
         "SELECT set_config('search_path', 'pg_catalog, pg_temp', true), "
         "set_config('row_security', 'off', true), "
         "set_config('statement_timeout', '%lld', true), "
-        "set_config('max_parallel_workers_per_gather', '0', true), "
-        "set_config('synchronous_commit', CASE "
-        "current_setting('synchronous_commit') WHEN 'remote_apply' THEN "
-        "'remote_apply' ELSE 'on' END, true), %s",
+        "set_config('max_parallel_workers_per_gather', '0', true), %s",
         (long long)(ot_conf_us(pg->conf, "store.statement_timeout_ms") / 1000),
         ot_pg_planner);
     pg->settings = text.p;

@@ -231,7 +231,7 @@ void ot_pg_write(struct ot_pg *pg, const struct ot_write_request *w)
     pg->written = false;
     job->heard = heard;
     job->done = done;
-    ot_pg_begin(pg, job, "READ COMMITTED");
+    ot_pg_begin(pg, job, OT_PG_WRITE);
     say_move(pg, script, w);
     say_delete(pg, script, "gap", "first", w->gaps_del, w->ngaps_del);
     say_gaps(pg, script, w->gaps_put, w->ngaps_put);
