@@ -140,7 +140,7 @@ def test_head(sqlite_shop):
     sqlite_shop.load([{"topic": "t", "payload": "x" * 1000}] * 20_000)
     program = sqlite_shop.program
     run = subprocess.Popen(
-        [program.path, "relay", "--sink", "stdout:", "-q", "--log.level", "error"],
+        [program.path, "relay", "--sink", "stdout:", "--log.level", "warn"],
         env=program.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -124,7 +124,7 @@ const char *ot_cli_get_nth(const struct ot_cli *, const char *name, size_t i);
  * 0 or E_MISUSE. */
 int ot_cli_get_int(struct ot_cli *, const char *name, int64_t fallback,
                    int64_t min, int64_t max, int64_t *out);
-/* "90s", "5min", "24h"; likewise, in microseconds. */
+/* "90s", "5m", "24h", "7d"; likewise, in microseconds. */
 int ot_cli_get_us(struct ot_cli *, const char *name, int64_t fallback,
                   int64_t *out);
 

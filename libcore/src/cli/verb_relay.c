@@ -10,6 +10,7 @@
 
 struct running {
     struct ot_cli *cli;
+    struct ot_cli_log log;
     struct outtray_relay *relay;
     bool to_stdout;   /* the sink writes to standard output */
     int64_t drawn_us; /* when the progress line was drawn */
@@ -22,6 +23,15 @@ static bool output_closed(void)
 {
     struct pollfd fd = {.fd = STDOUT_FILENO};
     return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLERR | POLLNVAL)) != 0;
+}
+
+/* Whoever ended `outtray relay --sink stdout: | head` knows it. */
+static void write_log(void *ctx, enum outtray_log_level level,
+                      const char *facility, const char *text)
+{
+    struct running *run = ctx;
+    if (!run->to_stdout || !output_closed())
+        ot_cli_log_write(&run->log, level, facility, text);
 }
 
 static void draw(struct running *run)
@@ -82,7 +92,7 @@ static void summary(struct running *run, int rc)
                               "seconds", (double)took / 1e6));
         return;
     }
-    if (rc != 0)
+    if (rc != 0 || (run->to_stdout && output_closed()))
         return;
     ot_say(cli, "%s %s delivered in %s, %u held, %llu given up on",
            ot_number_text((int64_t)s.delivered, delivered),
@@ -115,7 +125,6 @@ static int hurry(struct ot_cli *cli)
 
 static int run(struct ot_cli *cli, int argc, char **argv)
 {
-    struct ot_cli_log log;
     struct running run = {.cli = cli, .begun_us = ot_now_us()};
     (void)argv;
     int rc = ot_cli_args(cli, argc, 0, 0);
@@ -128,14 +137,13 @@ static int run(struct ot_cli *cli, int argc, char **argv)
                        "no sink is named: give --sink URL, or set "
                        "OUTTRAY_SINK_URL or sink.url in a file");
     }
-    ot_cli_log_init(&log, cli);
+    ot_cli_log_init(&run.log, cli);
     run.to_stdout =
         strncmp(ot_conf_secret(cli->conf, "sink.url"), "stdout", 6) == 0;
     rc = run.to_stdout ? hurry(cli) : 0;
     if (rc != 0)
         return rc;
-    rc = outtray_relay_open(&run.relay, cli->conf, ot_cli_log_write, &log,
-                            &cli->err);
+    rc = outtray_relay_open(&run.relay, cli->conf, write_log, &run, &cli->err);
     if (rc != 0)
         return rc;
     run.drawn_us = run.begun_us;
