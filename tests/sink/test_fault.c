@@ -46,6 +46,7 @@ static void test_steps(void **state)
     expect("reject@topic=others", 4, "oooo");
     expect("retry,ok*2,reject@key=key-1", 4, "rjoo");
     expect("unavailable:10s", 4, "uuuu");
+    expect("delay:1ms@key=key-2,retry", 3, "roo");
     expect("poison@key=key-2", 4, "JJJJ");
     expect("delay:2ms,retry,hang:20ms,ok", 3, "roo");
 }

@@ -252,6 +252,8 @@ static void test_refused(void **state)
     rig_refused("fault:?script=okk", NULL, OUTTRAY_E_URL, "okk");
     rig_refused("fault:?script=ok*0", NULL, OUTTRAY_E_URL, "ok*0");
     rig_refused("fault:?script=again", NULL, OUTTRAY_E_URL, "again");
+    rig_refused("fault:?script=again@key=7", NULL, OUTTRAY_E_URL, "rule");
+    rig_refused("fault:?script=retry:0s,again", NULL, OUTTRAY_E_URL, "no time");
     rig_refused("fault:?scrpt=ok", NULL, OUTTRAY_E_URL, "scrpt");
 }
 

@@ -170,9 +170,10 @@ static int64_t later(int64_t now_us, int64_t time_us)
 static enum ot_fault_verb judge(struct fault_sink *s, const struct ot_event *e,
                                 int64_t now_us)
 {
-    for (;;) {
+    for (bool ruled = false;;) {
         const struct ot_fault_step *step =
-            ot_fault_next(&s->script, e, now_us, &s->rng);
+            ot_fault_next(&s->script, e, now_us, &s->rng, ruled);
+        ruled = ruled || step->field != OT_ANYONE || step->one_in > 0;
         switch (step->verb) {
         case OT_FAULT_HANG:
             s->held_until_us = later(now_us, step->time_us);

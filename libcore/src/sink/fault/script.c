@@ -113,6 +113,11 @@ static int parse_step(struct ot_fault_step *step, char *text,
                    text, verb_names);
 }
 
+static bool is_rule(const struct ot_fault_step *step)
+{
+    return step->field != OT_ANYONE || step->one_in > 0;
+}
+
 int ot_fault_parse(struct ot_fault_script *script, const char *text,
                    struct outtray_error *err)
 {
@@ -134,6 +139,12 @@ int ot_fault_parse(struct ot_fault_script *script, const char *text,
             *comma = '\0';
         struct ot_fault_step *step = &script->steps[script->n++];
         int code = parse_step(step, p, err);
+        if (code == 0 && step->verb < OT_FAULT_HANG && step->time_us == 0)
+            code = ot_fail(err, OUTTRAY_E_URL,
+                           "fault: script: \"%s\" for no time at all", p);
+        if (code == 0 && step->verb == OT_FAULT_AGAIN && is_rule(step))
+            code = ot_fail(err, OUTTRAY_E_URL,
+                           "fault: script: \"again\" cannot be a rule");
         if (code == 0 && step->verb == OT_FAULT_AGAIN && !delivers)
             code = ot_fail(err, OUTTRAY_E_URL,
                            "fault: script: \"again\" needs an outcome before "
@@ -142,8 +153,7 @@ int ot_fault_parse(struct ot_fault_script *script, const char *text,
             ot_fault_free(script);
             return code;
         }
-        delivers = delivers || (step->verb < OT_FAULT_HANG &&
-                                step->field == OT_ANYONE && step->one_in == 0);
+        delivers = delivers || (step->verb < OT_FAULT_HANG && !is_rule(step));
         p = comma != NULL ? comma + 1 : NULL;
     }
     *plain_ok(script) = (struct ot_fault_step){.time_us = -1};
@@ -155,11 +165,6 @@ void ot_fault_free(struct ot_fault_script *script)
     ot_free(script->text);
     ot_free(script->steps);
     *script = (struct ot_fault_script){0};
-}
-
-static bool is_rule(const struct ot_fault_step *step)
-{
-    return step->field != OT_ANYONE || step->one_in > 0;
 }
 
 static bool is_about(const struct ot_fault_step *step, const struct ot_event *e)
@@ -197,11 +202,14 @@ static bool is_over(struct ot_fault_step *step, int64_t now_us, bool rule)
 
 static struct ot_fault_step *matching_rule(struct ot_fault_script *script,
                                            const struct ot_event *e,
-                                           int64_t now_us, struct ot_rng *rng)
+                                           int64_t now_us, struct ot_rng *rng,
+                                           bool ruled)
 {
     for (size_t i = 0; i < script->n; i++) {
         struct ot_fault_step *step = &script->steps[i];
         if (!is_rule(step) || !is_about(step, e))
+            continue;
+        if (ruled && step->verb >= OT_FAULT_HANG)
             continue;
         if (step->one_in > 0 && ot_rng_between(rng, 1, step->one_in) != 1)
             continue;
@@ -224,9 +232,9 @@ static void start_again(struct ot_fault_script *script)
 
 struct ot_fault_step *ot_fault_next(struct ot_fault_script *script,
                                     const struct ot_event *e, int64_t now_us,
-                                    struct ot_rng *rng)
+                                    struct ot_rng *rng, bool ruled)
 {
-    struct ot_fault_step *step = matching_rule(script, e, now_us, rng);
+    struct ot_fault_step *step = matching_rule(script, e, now_us, rng, ruled);
     if (step != NULL) {
         step->used++;
         return step;

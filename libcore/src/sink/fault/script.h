@@ -77,9 +77,10 @@ int ot_fault_parse(struct ot_fault_script *, const char *text,
 void ot_fault_free(struct ot_fault_script *);
 
 /* Settings that come before the outcome of this event, in order, and at last
- * the outcome: call until it returns one of the first kind. */
+ * the outcome: call until it returns one of the first kind. ruled: a rule made
+ * a setting for this event already. */
 struct ot_fault_step *ot_fault_next(struct ot_fault_script *,
                                     const struct ot_event *, int64_t now_us,
-                                    struct ot_rng *);
+                                    struct ot_rng *, bool ruled);
 
 #endif

@@ -101,11 +101,13 @@ static enum finding find_out(struct ot_kafka_client *c,
         rd_kafka_topic_destroy(topic);
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
         return NOBODY;
+    if (ask->first_us == 0)
+        ask->first_us = ot_now_us();
     look_at(ask, md);
     rd_kafka_metadata_destroy(md);
     int64_t patience_us = c->auto_create ? AUTO_CREATE_US : SPREAD_US;
     return ask->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
-                   ot_now_us() - ask->asked_us < patience_us
+                   ot_now_us() - ask->first_us < patience_us
                ? TOO_EARLY
                : KNOWN;
 }
@@ -239,7 +241,6 @@ bool ot_kafka_client_ask(struct ot_kafka_client *c,
         return false;
     ask->purpose = purpose;
     ask->tag = tag;
-    ask->asked_us = ot_now_us();
     if (topic != NULL && (ask->topic = ot_strdup(topic)) == NULL) {
         ot_free(ask);
         return false;

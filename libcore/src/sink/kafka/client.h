@@ -45,7 +45,7 @@ struct ot_kafka_ask {
     int leaderless; /* partitions without a leader now */
     int replicas;   /* of the partition that has the fewest */
     int brokers;
-    int64_t asked_us;
+    int64_t first_us; /* a broker answered */
     int64_t again_us; /* not before */
     char *topic;      /* NULL: the cluster */
 };
