@@ -47,8 +47,8 @@ static const int codes[] = {
 
 const struct ot_cli_verb ot_cli_verb_demo = {
     .name = "demo",
+    .group = "try it",
     .summary = "kill an order service while it works, and count what arrives",
-    .usage = "",
     .purpose =
         "Plays an order service: several processes change orders and enqueue "
         "an event for each change in the same transaction; a tenth of the "
