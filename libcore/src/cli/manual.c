@@ -73,7 +73,7 @@ static void man_verb(struct ot_cli *cli, const struct ot_cli_verb *verb)
     ot_out(cli, ".SS outtray %s", verb->name);
     if (verb->options != NULL)
         ot_out(cli, " [OPTION]...");
-    if (verb->usage != NULL)
+    if (verb->usage != NULL && verb->usage[0] != '\0')
         ot_out(cli, " %s", verb->usage);
     ot_out(cli, "\n");
     man_text(cli, verb->purpose);
