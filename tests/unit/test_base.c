@@ -523,9 +523,32 @@ static void log_lines(void **state)
     ot_free(big);
 }
 
+static void distance(void **state)
+{
+    char longer[80];
+
+    (void)state;
+    assert_int_equal(ot_distance("", ""), 0);
+    assert_int_equal(ot_distance("status", "status"), 0);
+    assert_int_equal(ot_distance("Status", "sTATUS"), 0);
+    assert_int_equal(ot_distance("", "abc"), 3);
+    assert_int_equal(ot_distance("abc", ""), 3);
+    assert_int_equal(ot_distance("sttus", "status"), 1);   /* insert */
+    assert_int_equal(ot_distance("statuss", "status"), 1); /* delete */
+    assert_int_equal(ot_distance("stetus", "status"), 1);  /* replace */
+    assert_int_equal(ot_distance("sattus", "status"), 1);  /* swap */
+    assert_int_equal(ot_distance("kitten", "sitting"), 3);
+    memset(longer, 'a', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    assert_true(ot_distance(longer, "a") == SIZE_MAX);
+    longer[64] = '\0';
+    assert_int_equal(ot_distance(longer, "a"), 63);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(distance),
         cmocka_unit_test(memory),
         cmocka_unit_test(memory_fails),
         cmocka_unit_test(hash),

@@ -56,6 +56,11 @@ uint64_t ot_hash(struct ot_slice s);
  * the offset of the first bad byte. */
 bool ot_utf8_valid(struct ot_slice s, size_t *at);
 
+/* Edits from one name to the other: insert, delete, replace, or swap two
+ * neighbours; case does not count. For "did you mean"; SIZE_MAX if one of them
+ * is too long to be a name (64 characters). */
+size_t ot_distance(const char *a, const char *b);
+
 /* --- buffer: bytes that grow ---------------------------------------------
  * A failed allocation sticks (failed = true) and makes every later call do
  * nothing, so that a chain of appends is checked once, at its end. */

@@ -97,38 +97,15 @@ char *ot_kafka_setting(const rd_kafka_conf_t *rk, const char *name)
     return NULL;
 }
 
-/* Edits from one name to the other, cut off at 64 characters. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[65];
-    size_t na = strlen(a), nb = strlen(b);
-    na = na > 64 ? 64 : na;
-    nb = nb > 64 ? 64 : nb;
-    for (size_t j = 0; j <= nb; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= na; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= nb; j++) {
-            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            row[j] = best;
-        }
-    }
-    return row[nb];
-}
-
 struct nearest {
     const char *to;
-    unsigned least;
+    size_t least;
     char name[64];
 };
 
 static void compare(struct nearest *best, const char *name)
 {
-    unsigned d = distance(best->to, name);
+    size_t d = ot_distance(best->to, name);
     if (d < best->least) {
         best->least = d;
         snprintf(best->name, sizeof(best->name), "%s", name);

@@ -67,55 +67,70 @@ static rd_kafka_AdminOptions_t *options_new(rd_kafka_t *client, int timeout_ms)
     return options;
 }
 
+/* What is needed to ask the broker one thing and wait for its answer. */
+struct ask {
+    rd_kafka_t *client;
+    rd_kafka_queue_t *queue;
+    rd_kafka_AdminOptions_t *options;
+};
+
+static int ask_begin(struct ask *ask, const struct outtray_conf *conf,
+                     int timeout_ms, struct outtray_error *err)
+{
+    int rc =
+        ot_kafka_tool_new(&ask->client, RD_KAFKA_PRODUCER, conf, NULL, 0, err);
+
+    if (rc != 0)
+        return rc;
+    ask->queue = rd_kafka_queue_new(ask->client);
+    ask->options = options_new(ask->client, timeout_ms);
+    return 0;
+}
+
+static void ask_end(struct ask *ask)
+{
+    rd_kafka_AdminOptions_destroy(ask->options);
+    rd_kafka_queue_destroy(ask->queue);
+    rd_kafka_destroy(ask->client);
+}
+
 int ot_kafka_topic_create(const struct outtray_conf *conf, const char *name,
                           int partitions, int timeout_ms,
                           struct outtray_error *err)
 {
-    rd_kafka_AdminOptions_t *options;
     rd_kafka_NewTopic_t *topic;
-    rd_kafka_queue_t *queue;
-    rd_kafka_t *client;
+    struct ask ask;
     char text[256];
-    int rc = ot_kafka_tool_new(&client, RD_KAFKA_PRODUCER, conf, NULL, 0, err);
+    int rc = ask_begin(&ask, conf, timeout_ms, err);
 
     if (rc != 0)
         return rc;
     topic = rd_kafka_NewTopic_new(name, partitions, BROKER_DEFAULT, text,
                                   sizeof(text));
     if (topic == NULL) {
-        rd_kafka_destroy(client);
-        return ot_fail(err, OUTTRAY_E_SINK, "topic %s: %s", name, text);
+        rc = ot_fail(err, OUTTRAY_E_SINK, "topic %s: %s", name, text);
+    } else {
+        rd_kafka_CreateTopics(ask.client, &topic, 1, ask.options, ask.queue);
+        rc = wait_for_result(ask.queue, name, timeout_ms + 1000, err);
+        rd_kafka_NewTopic_destroy(topic);
     }
-    queue = rd_kafka_queue_new(client);
-    options = options_new(client, timeout_ms);
-    rd_kafka_CreateTopics(client, &topic, 1, options, queue);
-    rc = wait_for_result(queue, name, timeout_ms + 1000, err);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_NewTopic_destroy(topic);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_destroy(client);
+    ask_end(&ask);
     return rc;
 }
 
 int ot_kafka_topic_delete(const struct outtray_conf *conf, const char *name,
                           int timeout_ms, struct outtray_error *err)
 {
-    rd_kafka_AdminOptions_t *options;
     rd_kafka_DeleteTopic_t *topic;
-    rd_kafka_queue_t *queue;
-    rd_kafka_t *client;
-    int rc = ot_kafka_tool_new(&client, RD_KAFKA_PRODUCER, conf, NULL, 0, err);
+    struct ask ask;
+    int rc = ask_begin(&ask, conf, timeout_ms, err);
 
     if (rc != 0)
         return rc;
     topic = rd_kafka_DeleteTopic_new(name);
-    queue = rd_kafka_queue_new(client);
-    options = options_new(client, timeout_ms);
-    rd_kafka_DeleteTopics(client, &topic, 1, options, queue);
-    rc = wait_for_result(queue, name, timeout_ms + 1000, err);
-    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_DeleteTopics(ask.client, &topic, 1, ask.options, ask.queue);
+    rc = wait_for_result(ask.queue, name, timeout_ms + 1000, err);
     rd_kafka_DeleteTopic_destroy(topic);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_destroy(client);
+    ask_end(&ask);
     return rc;
 }
