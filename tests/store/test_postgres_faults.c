@@ -194,6 +194,40 @@ static void idle_connection_comes_back(void **state)
     s->ops->close(s);
 }
 
+/* The new sockets get the numbers of the old ones: whoever waits on them must
+ * be told that they are others, or he is never woken again. */
+static void new_sockets_can_be_told_apart(void **state)
+{
+    struct ot_store *s = open_relay();
+    struct ot_read_request q = {.limit = 10, .budget = 1000};
+    struct ot_fd before[4], after[4];
+    size_t n, same = 0;
+
+    (void)state;
+    take(s);
+    ot_rows_unref(read_with(s, &q).rows);
+    n = s->ops->fds(s, before, OT_COUNT(before));
+    assert_int_equal(n, 2);
+    assert_int_not_equal(before[0].generation, before[1].generation);
+    pg_run(scratch.db,
+           "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+           "WHERE usename = '%s'",
+           scratch.name);
+    nap(20000);
+    s->ops->service(s, ot_now_us());
+    ot_rows_unref(read_with(s, &q).rows);
+    take(s);
+    assert_int_equal(s->ops->fds(s, after, OT_COUNT(after)), n);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < n; k++) {
+            same += before[i].fd == after[k].fd;
+            assert_int_not_equal(before[i].generation, after[k].generation);
+        }
+    }
+    assert_true(same > 0); /* or this has shown nothing */
+    s->ops->close(s);
+}
+
 static void close_with_requests_under_way(void **state)
 {
     struct ot_store *s = open_relay();
@@ -414,6 +448,27 @@ static void identity_breaks_order(void **state)
     s->ops->close(s);
 }
 
+/* No gap may be given up then: its seq may still be in a session's cache. */
+static void identity_breaks_order_while_relaying(void **state)
+{
+    struct ot_store *s = open_relay();
+    struct ot_read_request q = {
+        .limit = 10, .budget = 1000, .with_locks = true};
+    struct ot_reply reply;
+
+    (void)state;
+    take(s);
+    ot_rows_unref(read_with(s, &q).rows);
+    pg_run(scratch.db, "ALTER SEQUENCE event_seq_seq CACHE 10");
+    s->ops->read(s, &q);
+    conformance_await(s, OT_REPLY_READ, &reply);
+    assert_int_equal(reply.code, OUTTRAY_E_STORE_CONDITION);
+    assert_non_null(strstr(reply.err.text, "CACHE 1"));
+    pg_run(scratch.db, "ALTER SEQUENCE event_seq_seq CACHE 1");
+    ot_rows_unref(read_with(s, &q).rows);
+    s->ops->close(s);
+}
+
 static void rights_are_missing(void **state)
 {
     struct ot_store *s = open_relay();
@@ -570,6 +625,7 @@ int main(void)
         cmocka_unit_test_setup(backend_killed_in_a_read, empty),
         cmocka_unit_test_setup(backend_killed_in_a_write, empty),
         cmocka_unit_test_setup(idle_connection_comes_back, empty),
+        cmocka_unit_test_setup(new_sockets_can_be_told_apart, empty),
         cmocka_unit_test_setup(close_with_requests_under_way, empty),
         cmocka_unit_test_setup(statement_takes_too_long, empty),
         cmocka_unit_test_setup(server_is_stopped, empty),
@@ -580,6 +636,7 @@ int main(void)
         cmocka_unit_test_setup(no_database, empty),
         cmocka_unit_test_setup(schema_of_another_version, empty),
         cmocka_unit_test_setup(identity_breaks_order, empty),
+        cmocka_unit_test_setup(identity_breaks_order_while_relaying, empty),
         cmocka_unit_test_setup(rights_are_missing, empty),
         cmocka_unit_test_setup(database_is_read_only, empty),
         cmocka_unit_test_setup(cursor_row_moved, empty),

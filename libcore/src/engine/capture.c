@@ -199,9 +199,8 @@ static bool behind(struct ot_engine *e, const struct ot_cursor_reply *cursor)
     ot_fail(&err, OUTTRAY_E_STORE_BEHIND,
             "the log ends at %lld but the cursor is at %lld: the database was "
             "restored, failed over or its sequence was set back, and new "
-            "events would be skipped; see what is missing with `outtray "
-            "doctor`, then set the sequence above the cursor, or move the "
-            "cursor with `outtray subscription`",
+            "events would be skipped; `outtray doctor` tells what is missing "
+            "and how to set the sequence above the cursor",
             (long long)cursor->last_seq, (long long)cursor->position);
     ot_engine_fail(e, err.code, &err);
     return true;

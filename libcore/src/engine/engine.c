@@ -1,8 +1,9 @@
 /* engine.c - phases of a relay's life, and which wish comes first. */
 #include "engine/internal.h"
 
-#define GRACE_US \
-    INT64_C(1000000) /* after the hard deadline: end all the same */
+/* After the hard deadline, and again for the release: end all the same. With
+ * the usual 8 s it stays below the 10 s after which supervisors kill. */
+#define GRACE_US INT64_C(700000)
 
 void ot_engine_defaults(struct ot_engine_options *opt)
 {
@@ -146,7 +147,8 @@ void ot_engine_fail(struct ot_engine *e, int code,
             e->failed_us = OT_FAILED_MAX;
         pause_us = ot_rng_between(&e->rng, e->failed_us / 2, e->failed_us);
     }
-    ot_log(e->log, OT_WARN, "engine", "%s", e->error.text);
+    /* Once per change of state it is told as a stall. */
+    ot_log(e->log, OT_DEBUG, "engine", "%s", e->error.text);
     ot_engine_reset(e, pause_us);
 }
 

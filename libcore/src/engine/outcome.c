@@ -230,12 +230,16 @@ static void count(struct ot_engine *e, enum ot_outcome outcome)
     }
 }
 
-static void feed_sink_state(struct ot_engine *e, const struct ot_completion *c)
+static void feed_sink_state(struct ot_engine *e, const struct ot_completion *c,
+                            bool orphan)
 {
     bool down = c->outcome == OT_UNAVAILABLE && c->scope != OT_ITS_TOPIC;
     if (c->outcome == OT_UNKNOWN && c->scope == OT_THE_SINK)
         down = true;
-    if (down)
+    if (orphan && (down || c->outcome == OT_UNKNOWN))
+        /* Abandoned, perhaps by ourselves: says nothing about the sink. */
+        ot_breaker_unanswered(&e->breaker);
+    else if (down)
         ot_breaker_down(&e->breaker, &e->rng, c->retry_after_us, e->now_us);
     else if (c->outcome == OT_UNKNOWN)
         ot_breaker_unanswered(&e->breaker);
@@ -284,7 +288,7 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
     uint32_t lane = item->lane;
     e->in_flight--;
     count(e, c->outcome);
-    feed_sink_state(e, c);
+    feed_sink_state(e, c, item->orphan);
     if (item->orphan) {
         e->orphans--;
         ot_window_release(e, id);

@@ -55,6 +55,24 @@ static enum ot_stall before_running(const struct ot_engine *e, char *detail,
     return OT_STALL_STORE;
 }
 
+/* A request that the database has not answered for so long is news. */
+#define SILENT_US INT64_C(5000000)
+
+static bool store_silent(const struct ot_engine *e, int64_t now_us,
+                         char *detail, size_t size)
+{
+    int64_t since_us = now_us;
+    for (size_t i = 0; i < OT_COUNT(e->asked); i++)
+        if (e->asked[i].under_way && e->asked[i].sent_us < since_us)
+            since_us = e->asked[i].sent_us;
+    if (now_us - since_us < SILENT_US)
+        return false;
+    char lasted[32];
+    snprintf(detail, size, "the database has not answered for %s",
+             ot_duration_text(now_us - since_us, lasted));
+    return true;
+}
+
 static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
                              char *detail, size_t size)
 {
@@ -92,8 +110,12 @@ enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
         return OT_STALL_STOPPED;
     if (e->phase == OT_PHASE_LEASE || e->phase == OT_PHASE_LOAD)
         return before_running(e, detail, size);
-    if (e->paused)
+    if (store_silent(e, now_us, detail, size))
+        return OT_STALL_STORE;
+    if (e->paused) {
+        snprintf(detail, size, "`outtray resume` lets it go on");
         return OT_STALL_PAUSED;
+    }
     enum ot_stall stall = sending(e, now_us, detail, size);
     if (stall != OT_STALL_NONE)
         return stall;

@@ -165,7 +165,10 @@ void ot_driver_turn(struct ot_driver *driver)
 size_t ot_driver_fds(const struct ot_driver *driver,
                      struct ot_fd out[OT_DRIVER_FDS])
 {
-    size_t n = driver->store->ops->fds(driver->store, out, OT_DRIVER_FDS);
+    size_t n;
+
+    memset(out, 0, OT_DRIVER_FDS * sizeof(*out));
+    n = driver->store->ops->fds(driver->store, out, OT_DRIVER_FDS);
 
     if (driver->sink != NULL && n < OT_DRIVER_FDS)
         n += driver->sink->ops->fds(driver->sink, out + n, OT_DRIVER_FDS - n);

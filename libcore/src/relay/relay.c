@@ -66,7 +66,7 @@ static void other_reply(void *ctx, const struct ot_reply *reply, int64_t now_us)
 {
     struct outtray_relay *relay = ctx;
 
-    ot_retention_told(&relay->retention, reply, now_us);
+    ot_retention_told(&relay->retention, reply, now_us, &relay->log);
 }
 
 static int relay_join(struct outtray_relay *relay, struct outtray_error *err)
@@ -231,8 +231,11 @@ static int64_t wake_us(const struct outtray_relay *relay)
     int64_t prune_us = relay->owned && !relay->stopping
                            ? ot_retention_wake_us(&relay->retention)
                            : OT_NEVER;
+    int64_t report_us = ot_report_wake_us(&relay->report);
+    int64_t at_us = relay->driver.wake_us;
 
-    return relay->driver.wake_us < prune_us ? relay->driver.wake_us : prune_us;
+    at_us = at_us < prune_us ? at_us : prune_us;
+    return at_us < report_us ? at_us : report_us;
 }
 
 static int64_t step_until_us(const struct outtray_relay *relay, int timeout_ms)

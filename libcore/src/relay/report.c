@@ -3,6 +3,7 @@
 
 #define LOOK_US    20000
 #define CONNECT_US 2000000 /* connecting is no news before that */
+#define AGAIN_US   1000000 /* nothing may happen in a stall: look all the same */
 
 /* How a stall is told. Those that are part of normal work are told only when
  * they last. */
@@ -30,18 +31,10 @@ void ot_report_init(struct ot_report *report, const struct ot_log *log)
     report->log = log;
 }
 
-static void tell_fence(struct ot_report *report, const struct ot_engine *engine)
+/* It does not answer, or wrongly: that is one trouble, not the end of one. */
+static bool still_store(enum ot_stall before, enum ot_stall now)
 {
-    struct ot_engine_stats stats;
-
-    ot_engine_stats(engine, &stats);
-    if (stats.fence == report->fence)
-        return;
-    if (stats.fence != 0 && report->fence == 0)
-        ot_log(report->log, OT_INFO, "lease",
-               "the subscription is ours, fence %lld, position %lld",
-               (long long)stats.fence, (long long)stats.position);
-    report->fence = stats.fence;
+    return before == OT_STALL_STORE && now == OT_STALL_REFUSED;
 }
 
 void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
@@ -55,10 +48,9 @@ void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
     if (now_us < report->next_us)
         return;
     report->next_us = now_us + LOOK_US;
-    tell_fence(report, engine);
     stall = ot_engine_stall(engine, now_us, detail);
     if (stall != report->stall) {
-        if (report->said)
+        if (report->said && !still_store(report->stall, stall))
             ot_log(report->log, OT_INFO, "relay", "%s is over after %s",
                    ot_stall_name(report->stall),
                    ot_duration_text(now_us - report->since_us, lasted));
@@ -76,4 +68,9 @@ void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
     report->said = true;
     ot_log(report->log, telling->level, "relay", "%s: %s", ot_stall_name(stall),
            detail);
+}
+
+int64_t ot_report_wake_us(const struct ot_report *report)
+{
+    return report->said ? OT_NEVER : report->next_us - LOOK_US + AGAIN_US;
 }

@@ -3,7 +3,7 @@
 
 #define IDLE_MIN_US 1000000  /* 1 s */
 #define IDLE_MAX_US 60000000 /* 1 min */
-#define FAILED_US   10000000 /* after an error: the relay says it elsewhere */
+#define FAILED_US   10000000 /* after an error */
 
 void ot_retention_init(struct ot_retention *retention,
                        const struct outtray_conf *conf)
@@ -38,12 +38,22 @@ bool ot_retention_turn(struct ot_retention *retention, struct ot_store *store,
 }
 
 void ot_retention_told(struct ot_retention *retention,
-                       const struct ot_reply *reply, int64_t now_us)
+                       const struct ot_reply *reply, int64_t now_us,
+                       const struct ot_log *log)
 {
     retention->under_way = false;
     if (reply->code != 0) {
+        if (!retention->failing && !outtray_error_retryable(reply->code)) {
+            retention->failing = true;
+            ot_log(log, OT_WARN, "retention",
+                   "delivered events cannot be deleted: %s", reply->err.text);
+        }
         retention->next_us = now_us + FAILED_US;
         return;
+    }
+    if (retention->failing) {
+        retention->failing = false;
+        ot_log(log, OT_INFO, "retention", "delivered events are deleted again");
     }
     retention->deleted += reply->prune.deleted;
     retention->next_us =

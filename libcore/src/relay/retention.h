@@ -9,6 +9,7 @@
 struct ot_retention {
     bool enabled;
     bool under_way;
+    bool failing; /* the last batch failed: that was told */
     int64_t retention_us;
     int64_t pause_us; /* between two batches while there is more */
     int64_t idle_us;  /* between two looks otherwise */
@@ -24,8 +25,10 @@ void ot_retention_init(struct ot_retention *, const struct outtray_conf *conf);
 bool ot_retention_turn(struct ot_retention *, struct ot_store *store,
                        int64_t now_us, int64_t db_now_us);
 
+/* What a lost connection does to it is told elsewhere; anything else is told
+ * here, once. */
 void ot_retention_told(struct ot_retention *, const struct ot_reply *reply,
-                       int64_t now_us);
+                       int64_t now_us, const struct ot_log *log);
 
 /* When to turn again. */
 int64_t ot_retention_wake_us(const struct ot_retention *);

@@ -37,6 +37,16 @@ static int judge_version(const struct ot_pg *pg, int version,
                                          : "run `outtray upgrade`");
 }
 
+int ot_pg_fail_identity(const struct ot_pg *pg, struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "outbox \"%s\": the identity of event must have CACHE 1, "
+                   "INCREMENT 1 and NO CYCLE, or events are lost and keys lose "
+                   "their order; ALTER SEQUENCE \"%s\".event_seq_seq CACHE 1 "
+                   "INCREMENT 1 NO CYCLE",
+                   pg->outbox, pg->outbox);
+}
+
 static int judge_identity(const struct ot_pg *pg, const PGresult *r,
                           struct outtray_error *err)
 {
@@ -48,13 +58,7 @@ static int judge_identity(const struct ot_pg *pg, const PGresult *r,
                        pg->outbox, pg->outbox);
     if (ot_pg_get_i64(r, 0, 4) != 1 || ot_pg_get_i64(r, 0, 5) != 1 ||
         ot_pg_get_bool(r, 0, 6))
-        return ot_fail(
-            err, OUTTRAY_E_STORE_CONDITION,
-            "outbox \"%s\": the identity of event must have CACHE 1, "
-            "INCREMENT 1 and NO CYCLE, or keys lose their order; "
-            "ALTER SEQUENCE \"%s\".event_seq_seq CACHE 1 INCREMENT "
-            "1 NO CYCLE",
-            pg->outbox, pg->outbox);
+        return ot_pg_fail_identity(pg, err);
     return 0;
 }
 

@@ -60,6 +60,8 @@ static int connect_start(struct ot_pg_link *link, int64_t now_us,
         return code;
     PQsetNoticeProcessor(link->conn, notice, link);
     link->phase = OT_PG_CONNECTING;
+    link->generation +=
+        OT_PG_LINKS; /* the number of the last socket may be used again */
     link->poll = PGRES_POLLING_WRITING;
     link->deadline_us = now_us + link->connect_us;
     return 0;
@@ -85,6 +87,8 @@ static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
         if (!ready(PQsocket(link->conn), events))
             break;
         link->poll = PQconnectPoll(link->conn);
+        link->generation +=
+            OT_PG_LINKS; /* it may have gone on to another address */
         if (link->poll == PGRES_POLLING_FAILED)
             return ot_pg_fail_connect(err, link->conn);
         if (link->poll == PGRES_POLLING_OK)
@@ -262,6 +266,7 @@ bool ot_pg_link_fd(const struct ot_pg_link *link, struct ot_fd *out)
     if (link->phase == OT_PG_OFF)
         return false;
     out->fd = PQsocket(link->conn);
+    out->generation = link->generation;
     if (link->phase == OT_PG_CONNECTING) {
         out->read = link->poll == PGRES_POLLING_READING;
         out->write = !out->read;

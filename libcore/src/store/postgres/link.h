@@ -13,6 +13,9 @@
 
 #define OT_PG_JOBS 8 /* one of each enum ot_reply_kind */
 
+/* The connections of a store. */
+enum { OT_PG_READS, OT_PG_WRITES, OT_PG_LINKS };
+
 struct ot_pg;
 struct ot_pg_link;
 
@@ -43,6 +46,7 @@ struct ot_pg_link {
     unsigned attempt;   /* which of several hosts comes first: counted up when
                          nobody answers */
     PGconn *conn;
+    uint32_t generation; /* of its descriptor; no two links share one */
     enum ot_pg_phase phase;
     PostgresPollingStatusType poll; /* while connecting */
     bool unsent;                    /* bytes wait for the socket */

@@ -11,8 +11,6 @@
 #include "store/filter.h"
 #include "store/postgres/link.h"
 
-enum { OT_PG_READS, OT_PG_WRITES, OT_PG_LINKS };
-
 struct ot_pg {
     struct ot_store base;
     struct outtray_conf *conf; /* a copy */
@@ -59,6 +57,8 @@ struct ot_pg {
 /* The requests: write the script of the job of their kind. */
 void ot_pg_lease(struct ot_pg *, const struct ot_lease_request *);
 void ot_pg_release(struct ot_pg *, int64_t fence);
+/* The sequence gives seqs out in another order than they are drawn. */
+int ot_pg_fail_identity(const struct ot_pg *, struct outtray_error *err);
 void ot_pg_load(struct ot_pg *);
 void ot_pg_read(struct ot_pg *, const struct ot_read_request *);
 void ot_pg_fetch(struct ot_pg *, const struct ot_fetch_request *);

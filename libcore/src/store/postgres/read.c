@@ -121,7 +121,11 @@ void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *shape)
 /* L_k. Read from shared memory at one moment, not from the snapshot; so a
  * transaction that is missing here has ended (or not begun), and everything
  * it wrote is seen by the read behind it. Each with its transaction ids: one
- * lock for itself and for each savepoint that wrote. */
+ * lock for itself and for each savepoint that wrote.
+ *
+ * A session with seqs in its cache holds no lock while it has them. Whoever
+ * drew one that this read's snapshot knows to be missing did so after the
+ * sequence was changed: so it is looked at here, before gaps are given up. */
 static void say_locks(struct ot_pg *pg, struct ot_pg_script *script)
 {
     ot_pg_say(
@@ -135,8 +139,10 @@ static void say_locks(struct ot_pg *pg, struct ot_pg_script *script)
         "AND relation = '\"%s\".event'::regclass AND database = (SELECT oid "
         "FROM pg_database WHERE datname = current_database())) h "
         "LEFT JOIN l t ON t.v = h.v AND t.locktype = 'transactionid' "
-        "AND t.mode = 'ExclusiveLock' ORDER BY h.v",
-        pg->outbox);
+        "AND t.mode = 'ExclusiveLock' UNION ALL SELECT NULL, NULL, NULL "
+        "FROM pg_sequence WHERE seqrelid = '\"%s\".event_seq_seq'::regclass "
+        "AND (seqcache <> 1 OR seqincrement <> 1 OR seqcycle) ORDER BY 1",
+        pg->outbox, pg->outbox);
 }
 
 /* --- asking -------------------------------------------------------------- */
@@ -304,6 +310,14 @@ static uint64_t whole_xid(uint32_t xid, uint64_t xmax)
     return xmax + (uint64_t)(int64_t)(int32_t)(xid - (uint32_t)xmax);
 }
 
+/* Not ordered any more? Its row is the last. */
+static bool drawn_ahead(const PGresult *locks)
+{
+    int n = PQntuples(locks);
+
+    return n > 0 && ot_pg_null(locks, n - 1, 0);
+}
+
 static bool hear_locks(struct ot_pg *pg, struct ot_read_reply *out)
 {
     struct ot_holder *last = NULL;
@@ -371,6 +385,11 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
             "cannot read the log: %s is a standby; connect to the primary "
             "(store.url takes several hosts)",
             PQhost(job->link->conn));
+        PQclear(result);
+        return;
+    }
+    if (pg->locks != NULL && drawn_ahead(pg->locks)) {
+        job->reply.code = ot_pg_fail_identity(pg, &job->reply.err);
         PQclear(result);
         return;
     }

@@ -362,6 +362,7 @@ static void make_links(struct ot_pg *pg)
         struct ot_pg_link *link = &pg->links[i];
 
         link->conf = pg->conf;
+        link->generation = (uint32_t)i;
         link->log = pg->log;
         link->connect_us = ot_conf_us(pg->conf, "store.connect_timeout_ms");
         link->silence_us = ot_conf_us(pg->conf, "store.statement_timeout_ms") +

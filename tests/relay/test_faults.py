@@ -1,0 +1,297 @@
+"""Real servers are killed, frozen and misled while an application writes; then
+what arrived is counted against what was committed: nothing lost, nothing
+invented, each key in order. And the relay never ends, says once what is wrong,
+and goes on by itself."""
+
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+import time
+
+import psycopg
+import pytest
+from kafka_server import Kafka
+from pg_server import Postgres
+from topics import Topics
+from traffic import Traffic
+
+SHORT_LEASE = ("--set", "relay.lease_ttl_ms=1s")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A PostgreSQL that these tests may kill."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    postgres = Postgres(folder / "1").start()
+    yield postgres
+    postgres.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    """A Kafka that these tests may kill."""
+    cluster = Kafka(tmp_path_factory.mktemp("kafka")).start()
+    yield cluster
+    cluster.stop()
+
+
+class Shop:
+    """An outbox with an application on it."""
+
+    def __init__(self, server, broker, outtray):
+        self.server, self.broker, self.outtray = server, broker, outtray
+        self.node = broker.nodes[0]
+        self.kafka = Topics(broker.bootstrap)
+        self.name = f"t{os.urandom(4).hex()}"
+        self.url = server.url.rpartition("/")[0] + "/" + self.name
+        self.query("CREATE DATABASE " + self.name, url=server.url)
+        outtray.env = {
+            "OUTTRAY_STORE_URL": self.url,
+            "OUTTRAY_SINK_URL": self.kafka.url,
+        }
+        outtray.run("init")
+
+    def query(self, sql, *parameters, url=None):
+        with psycopg.connect(url or self.url, autocommit=True) as connection:
+            cursor = connection.execute(sql, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def traffic(self, **options):
+        topic = options.pop("topic", None) or self.kafka.topic()
+        return Traffic(self.url, topic, **options)
+
+    def relay(self, *options):
+        return self.outtray.start("relay", "--log.format", "json", *options)
+
+    def moved(self, running, seconds=20):
+        """Wait until the relay has published something new."""
+        before = self.query("SELECT max(position) FROM outtray.cursor")[0][0] or 0
+        running.wait_for(
+            lambda: (
+                (self.query("SELECT max(position) FROM outtray.cursor")[0][0] or 0)
+                > before + 20
+            ),
+            seconds,
+        )
+
+    def tally(self, traffic, seconds=40):
+        traffic.stop()
+        traffic.drained(seconds)
+        return traffic.tally(self.kafka)
+
+
+@pytest.fixture
+def shop(server, broker, outtray):
+    return Shop(server, broker, outtray)
+
+
+def test_relays_that_die_or_sleep_beyond_their_lease(shop):
+    with shop.traffic() as traffic:
+        relays = [shop.relay(*SHORT_LEASE) for _ in range(2)]
+        for _ in range(2):
+            shop.moved(relays[1])
+            owner = max(relays, key=lambda r: r.stderr.count("relaying from"))
+            owner.kill()
+            relays.remove(owner)
+            relays.append(shop.relay(*SHORT_LEASE))
+        sleeper = relays[0]
+        shop.moved(sleeper)
+        sleeper.send(signal.SIGSTOP)
+        shop.moved(relays[1])
+        sleeper.send(signal.SIGCONT)
+        sleeper.wait_for(lambda: "owns the subscription" in sleeper.stderr)
+        relays[1].kill()
+        shop.moved(sleeper)
+        # Giving up its own events is no news about the broker.
+        assert "breaker" not in sleeper.stderr
+    shop.tally(traffic).good()
+
+
+def test_a_database_that_crashes_restarts_and_cuts_off(shop):
+    with shop.traffic() as traffic:
+        relay = shop.relay()
+        shop.moved(relay)
+        for hurt in (shop.server.kill, shop.server.stop):
+            hurt()
+            time.sleep(0.5)
+            shop.server.start()
+            shop.moved(relay)
+        for _ in range(10):
+            shop.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'outtray%%' AND datname = %s",
+                shop.name,
+            )
+            time.sleep(0.1)
+        shop.moved(relay)
+    shop.tally(traffic).good()
+    # Once per change of state, however often it tried.
+    assert relay.stderr.count("Connection refused") <= 2, relay.stderr
+
+
+def test_a_database_that_says_nothing_is_named(shop):
+    with shop.traffic() as traffic:
+        relay = shop.relay()
+        shop.moved(relay)
+        shop.server.pause()
+        try:
+            relay.wait_for(lambda: "has not answered" in relay.stderr, 10)
+        finally:
+            shop.server.resume()
+        shop.moved(relay)
+    shop.tally(traffic).good(duplicates=0)
+
+
+def test_open_transactions_hold_back_nobody_else(shop):
+    with shop.traffic() as traffic:
+        shop.query("INSERT INTO ledger (key) VALUES ('open'), ('ready')")
+        relay = shop.relay()
+        shop.moved(relay)
+        writer = psycopg.connect(shop.url)
+        traffic.event(writer, "ready")
+        writer.execute("PREPARE TRANSACTION 'ready'")
+        writer.close()
+        shop.moved(relay)
+        shop.server.kill()  # gives the prepared transaction another lock
+        shop.server.start()
+        shop.moved(relay)
+        writer = psycopg.connect(shop.url)
+        traffic.event(writer, "open")
+        for _ in range(3):
+            shop.moved(relay)
+        shop.query("COMMIT PREPARED 'ready'")
+        writer.commit()
+        writer.close()
+    shop.tally(traffic).good()
+
+
+def test_a_broker_that_dies_or_sleeps(shop):
+    with shop.traffic(filler="x" * 1000) as traffic:
+        relay = shop.relay("--set", "relay.window_events=500")
+        shop.moved(relay)
+        shop.node.kill()
+        time.sleep(2)
+        before = memory_kb(relay.pid)
+        time.sleep(4)
+        assert memory_kb(relay.pid) < before + 4096
+        shop.node.boot()
+        shop.moved(relay)
+        shop.node.pause()
+        time.sleep(3)
+        shop.node.resume()
+        shop.moved(relay)
+    shop.tally(traffic).good()
+    assert relay.stderr.count("Connection refused") <= 2, relay.stderr
+    assert shop.query("SELECT count(*) FROM outtray.held") == [(0,)]
+
+
+def memory_kb(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    raise AssertionError(f"{pid} has ended")
+
+
+def test_a_topic_that_comes_late(shop):
+    topic = f"late.{os.urandom(4).hex()}"
+    with shop.traffic(topic=topic) as traffic:
+        relay = shop.relay("--set", "probe.max_ms=1s")
+        relay.wait_for(lambda: "its events wait" in relay.stderr)
+        shop.moved(relay)
+        attempts = shop.query("SELECT max(attempts) FROM outtray.held")
+        shop.kafka.topic(name=topic)
+        relay.wait_for(lambda: "takes events again" in relay.stderr)
+    shop.tally(traffic).good()
+    assert attempts == [(0,)]
+    assert relay.stderr.count("its events wait") == 1
+
+
+def test_an_event_too_large_for_the_broker(shop):
+    topic = shop.kafka.topic(max_message_bytes=20000)
+    with shop.traffic(topic=topic, keys=5) as traffic:
+        relay = shop.relay()
+        shop.moved(relay)
+        with psycopg.connect(shop.url) as writer:
+            traffic.event(writer, "k1", filler=os.urandom(30000).hex())
+        relay.wait_for(lambda: "is dead" in relay.stderr)
+        shop.moved(relay)
+    dead = shop.query("SELECT key, attempts FROM outtray.dead")
+    assert dead == [("k1", 1)]
+    before = traffic.tally(shop.kafka)
+    truth = traffic.truth()
+    assert {truth[event][0] for event in before.lost} == {"k1"}
+    assert not before.ghosts and not before.disorder
+    allow(shop.kafka, topic, 200000)
+    shop.outtray.run("redrive", "--all", "--yes")
+    shop.tally(traffic).good()
+
+
+def allow(kafka, topic, size):
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+
+    entry = ConfigEntry(
+        "max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET
+    )
+    admin = kafka.admin()
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC, topic, incremental_configs=[entry]
+    )
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(20)
+
+
+def test_a_clean_stop_sends_nothing_twice(shop):
+    with shop.traffic() as traffic:
+        for _ in range(3):
+            relay = shop.relay()
+            shop.moved(relay)
+            begin = time.monotonic()
+            relay.stop(status=0)
+            assert time.monotonic() - begin < 5
+        relay = shop.relay()
+        shop.moved(relay)
+        shop.server.pause()
+        begin = time.monotonic()
+        try:
+            relay.stop(status=0)
+            assert time.monotonic() - begin < 10
+        finally:
+            shop.server.resume()
+        middle = len(shop.kafka.read(traffic.topic))
+        relay = shop.relay()
+        shop.moved(relay, 40)
+    tally = shop.tally(traffic).good()
+    # The database could not take the cursor of the fourth.
+    assert tally.duplicates <= middle
+
+
+def test_a_cache_on_the_sequence_stops_the_relay_until_it_is_gone(shop):
+    with shop.traffic() as traffic:
+        relay = shop.relay()
+        shop.moved(relay)
+        sequence = "ALTER SEQUENCE outtray.event_seq_seq CACHE "
+        shop.query(sequence + "10")
+        relay.wait_for(lambda: "must have CACHE 1" in relay.stderr)
+        time.sleep(1)
+        shop.query(sequence + "1")
+        relay.wait_for(lambda: "refused is over" in relay.stderr)
+    tally = shop.tally(traffic)
+    assert not tally.lost and not tally.ghosts, str(tally)
+
+
+def test_a_right_that_retention_lacks_is_named(shop):
+    role = f"r{shop.name}"
+    shop.query(f"CREATE ROLE {role} LOGIN")
+    shop.outtray.run("init", "--relay-role", role)
+    shop.query(f"REVOKE DELETE ON outtray.event FROM {role}")
+    shop.outtray.env["OUTTRAY_STORE_URL"] = shop.url.replace("postgres@", role + "@")
+    with shop.traffic() as traffic:
+        relay = shop.relay("--set", "prune.retention_ms=0")
+        relay.wait_for(lambda: "cannot be deleted" in relay.stderr)
+        shop.moved(relay)
+    shop.tally(traffic).good(duplicates=0)
+    assert relay.stderr.count("cannot be deleted") == 1
