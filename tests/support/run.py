@@ -28,6 +28,9 @@ from process import Process
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/asan"
 PREFIX = "outtray-test-"
+# Variables of the user that tests may see: which versions of PostgreSQL, and
+# how many orders of steps, tests/isolation runs.
+PASSED = ("OUTTRAY_TEST_PG_VERSIONS", "OUTTRAY_TEST_INTERLEAVE")
 SUMMARY = re.compile(r"^\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
 
 
@@ -140,6 +143,8 @@ class Scratch:
             "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
             "PYTHONPATH": str(ROOT / "tests/support"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "OUTTRAY_TEST_PG_VERSION": self.postgres,
+            **{name: os.environ[name] for name in PASSED if name in os.environ},
         }
 
     def _start(self):
