@@ -90,6 +90,9 @@ int ot_cli_get_us(struct ot_cli *cli, const char *name, int64_t fallback,
     *out = fallback;
     if (text == NULL)
         return 0;
+    *out = 0;
+    if (strcmp(text, "0") == 0)
+        return 0; /* needs no unit */
     char relative[64];
     snprintf(relative, sizeof relative, "+%s", text);
     if (ot_time_parse(relative, 0, out, NULL) != 0 || *out < 0)
