@@ -152,7 +152,7 @@ static inline size_t consume(struct broker *b, const char *topic,
             RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(rk, list);
     rd_kafka_topic_partition_list_destroy(list);
-    int64_t until_us = ot_now_us() + 20000000, quiet_us = 3000000;
+    int64_t until_us = ot_now_us() + 20000000;
     while (n < expected && ot_now_us() < until_us) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, 200);
         if (m == NULL)
@@ -160,8 +160,7 @@ static inline size_t consume(struct broker *b, const char *topic,
         if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             each(ctx, m);
             n++;
-            if (until_us > ot_now_us() + quiet_us)
-                until_us = ot_now_us() + quiet_us;
+            until_us = ot_now_us() + 4000000; /* then it is quiet */
         }
         rd_kafka_message_destroy(m);
     }
