@@ -90,12 +90,18 @@ uint32_t ot_bisect_offer(struct ot_engine *e, uint32_t room)
     e->bisect_hit = false;
     if (e->bisect > room)
         e->bisect = room;
+    struct ot_limiter limiter = e->limiter;
     uint32_t n = 0;
     for (size_t i = 0; i < e->nsuspects && n < e->bisect; i++) {
         uint32_t id = e->suspects[i];
         if (!may_go(e, id))
             continue;
         struct ot_item *item = ot_item(e, id);
+        if (n > 0 && ot_limiter_at(&limiter) > e->now_us) {
+            e->bisect = n;
+            break;
+        }
+        ot_limiter_take(&limiter, ot_event_bytes(item->event), e->now_us);
         item->state = OT_ITEM_OFFERED;
         if (item->lane != OT_NIL)
             ot_lane(e, item->lane)->out++;

@@ -87,10 +87,8 @@ static void add_row(struct ot_engine *e, struct ot_rows *rows,
     }
     e->stats.read++;
     e->stats.late += late;
-    /* Settled on reading: filtered, or held since before the cursor was loaded
-     * (the position stays behind what is held when an earlier event is not
-     * settled yet). */
-    if (event->filtered || ot_held_find(e, event->seq) != OT_NIL)
+    /* Settled on reading. */
+    if (ot_held_knows(e, event->seq) || event->filtered)
         return;
     uint32_t id = ot_window_item(e, rows, event);
     ot_rows_ref(rows, 1);

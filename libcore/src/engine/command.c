@@ -6,6 +6,8 @@ static void redrive(struct ot_engine *e, uint32_t id)
     struct ot_entry *entry = ot_entry(e, id);
     if (entry->loaded || entry->queued || entry->fetching)
         return; /* is on its way */
+    if (entry->h.state == OT_HELD_BLOCKED)
+        return; /* goes behind what holds its key: never before it [INV-3] */
     if (entry->h.state == OT_HELD_DEAD) {
         entry->h.attempts = 0;
         entry->h.retried_us = 0;

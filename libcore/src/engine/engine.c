@@ -79,11 +79,11 @@ static void free_arrays(struct ot_engine *e)
 {
     void *all[] = {e->items,        e->ring,         e->backoff.v,
                    e->lanes,        e->by_key.cells, e->entries,
-                   e->by_seq.cells, e->held_due.v,   e->fetch_seqs,
-                   e->topics,       e->sends,        e->offered,
-                   e->suspects,     e->unsaved,      e->dels,
-                   e->dels_writing, e->done,         e->done_writing,
-                   e->puts,         e->late_seqs};
+                   e->by_seq.cells, e->let_go.cells, e->held_due.v,
+                   e->fetch_seqs,   e->topics,       e->sends,
+                   e->offered,      e->suspects,     e->unsaved,
+                   e->dels,         e->dels_writing, e->done,
+                   e->done_writing, e->puts,         e->late_seqs};
     for (size_t i = 0; i < OT_COUNT(all); i++)
         ot_free(all[i]);
 }
@@ -347,7 +347,7 @@ static enum ot_wish next_final(struct ot_engine *e, union ot_wish_args *out)
 static enum ot_wish next_give_up(struct ot_engine *e, union ot_wish_args *out)
 {
     if (e->in_flight > 0 && e->now_us < e->hard_us + GRACE_US)
-        return OT_WAIT;
+        return next_lease(e, out);
     if (e->lease.fence == 0 || e->asked[OT_REPLY_RELEASE].under_way) {
         e->phase = OT_PHASE_DONE;
         return OT_DONE;
@@ -424,7 +424,7 @@ static int64_t wait_until(const struct ot_engine *e)
     int64_t at_us = OT_NEVER;
     if (wants_lease(e))
         soon(&at_us, e->lease.ask_us);
-    if (e->lease.fence != 0)
+    if (e->lease.fence != 0 && e->phase < OT_PHASE_RELEASE)
         soon(&at_us, e->lease.deadline_us);
     if (wants_renewal(e))
         soon(&at_us, e->lease.renew_us);
@@ -527,7 +527,8 @@ void ot_engine_told(struct ot_engine *e, const struct ot_reply *reply,
         ot_lease_forget(&e->lease);
         if (e->phase == OT_PHASE_RELEASE)
             e->phase = OT_PHASE_DONE;
-    } else if (asked->epoch != e->epoch || e->nomem) {
+    } else if (asked->epoch != e->epoch || e->nomem ||
+               e->phase >= OT_PHASE_RELEASE) {
         void_reply(reply);
     } else if (reply->code != 0) {
         ot_engine_fail(e, reply->code, &reply->err);

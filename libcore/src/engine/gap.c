@@ -129,6 +129,19 @@ int ot_gaps_ask(struct ot_gaps *gaps, int64_t wide)
     return 0;
 }
 
+bool ot_gaps_contain(const struct ot_gaps *gaps, int64_t seq)
+{
+    size_t low = 0, high = gaps->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (gaps->v[mid].last < seq)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < gaps->n && gaps->v[low].first <= seq;
+}
+
 bool ot_gaps_asked(const struct ot_gaps *gaps, int64_t seq)
 {
     size_t low = 0, high = gaps->nasked;

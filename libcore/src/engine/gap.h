@@ -74,6 +74,9 @@ int ot_gaps_ask(struct ot_gaps *, int64_t wide);
  * away; the next one asks for everything. */
 bool ot_gaps_stand(struct ot_gaps *, const struct ot_snapshot *);
 
+/* Does it lie in a gap? */
+bool ot_gaps_contain(const struct ot_gaps *, int64_t seq);
+
 /* Was this seq asked for by the read under way? */
 bool ot_gaps_asked(const struct ot_gaps *, int64_t seq);
 

@@ -245,6 +245,11 @@ void ot_held_remove(struct ot_engine *e, uint32_t id)
         e->nomem = true;
         return;
     }
+    if (entry->unread &&
+        ot_index_put(&e->let_go, (uint64_t)entry->h.seq, 0) != 0) {
+        e->nomem = true;
+        return;
+    }
     e->dels[e->ndels++] = entry->h.seq;
     e->dirty = true;
     entry_free(e, id);
@@ -269,9 +274,27 @@ static void load_one(struct ot_engine *e, const struct ot_held *held)
     entry->h.error = NULL;
     if (e->opt.ordering == OT_ORDER_NONE)
         entry->h.key = 0;
+    entry->unread =
+        held->seq > e->read_position || ot_gaps_contain(&e->gaps, held->seq);
     ot_held_set(e, id, held->state, held->holds_key, held->next_us);
     if (held->state == OT_HELD_WAITING)
         ot_topic_waiting(e, held->topic);
+}
+
+/* A row was read: is it held, or was it since the load? Then it is settled:
+ * the position stays behind what is held when an earlier event is not settled
+ * yet, so that rows of held events are read once more. */
+bool ot_held_knows(struct ot_engine *e, int64_t seq)
+{
+    uint32_t id = ot_held_find(e, seq);
+    if (id != OT_NIL) {
+        ot_entry(e, id)->unread = false;
+        return true;
+    }
+    if (ot_index_find(&e->let_go, (uint64_t)seq) == OT_NIL)
+        return false;
+    ot_index_del(&e->let_go, (uint64_t)seq);
+    return true;
 }
 
 void ot_held_load(struct ot_engine *e, const struct ot_held *held, size_t n)
@@ -298,6 +321,7 @@ void ot_held_forget(struct ot_engine *e)
     e->free_entry = OT_NIL;
     e->held = 0;
     ot_index_clear(&e->by_seq);
+    ot_index_clear(&e->let_go);
     e->held_due.n = 0;
     e->fetch.first = e->fetch.last = OT_NIL;
     e->nfetch = 0;

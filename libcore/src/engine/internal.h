@@ -75,6 +75,7 @@ struct ot_entry {
     bool fetching; /* the fetch under way has it */
     bool due;      /* its time has come */
     bool probe;    /* tries its topic */
+    bool unread;   /* of the load: its row is read once more */
 };
 
 /* A key with something in memory or held. */
@@ -189,6 +190,7 @@ struct ot_engine {
     uint32_t free_entry;
     uint32_t held; /* in use */
     struct ot_index by_seq;
+    struct ot_index let_go;  /* seqs that were unread when they were settled */
     struct ot_heap held_due; /* in wall time of the database */
     struct ot_list fetch;    /* entries that want their rows */
     int64_t *fetch_seqs;
@@ -293,6 +295,7 @@ void ot_ready_remove(struct ot_engine *, uint32_t item);
 /* held.c: entries, and their place in lanes */
 uint32_t ot_held_find(const struct ot_engine *, int64_t seq);
 void ot_held_load(struct ot_engine *, const struct ot_held *, size_t n);
+bool ot_held_knows(struct ot_engine *, int64_t seq); /* of a row just read */
 void ot_hold(struct ot_engine *, uint32_t item, enum ot_held_state,
              bool holds_key, int64_t next_us, const struct ot_completion *);
 void ot_held_keep(struct ot_engine *, uint32_t item, enum ot_held_state,

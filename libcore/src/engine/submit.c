@@ -52,6 +52,9 @@ static void offer_ready(struct ot_engine *e, uint32_t room)
 
 static void offer_suspects(struct ot_engine *e, uint32_t room)
 {
+    e->limited_until_us = ot_limiter_at(&e->limiter);
+    if (e->limited_until_us > e->now_us)
+        return;
     uint32_t most = ot_bisect_offer(e, room);
     for (uint32_t i = 0; i < most; i++)
         offer(e, e->offered[i]); /* the same place */
@@ -136,7 +139,8 @@ int64_t ot_submit_next(const struct ot_engine *e)
 {
     int64_t at_us = ot_heap_next(&e->backoff);
     if (!ot_submit_allowed(e) ||
-        (e->ready.first == OT_NIL && e->nsuspects == 0))
+        (e->ready.first == OT_NIL && e->nsuspects == 0) ||
+        (e->nsuspects > 0 && e->in_flight > 0))
         return at_us;
     int64_t send_us = OT_NEVER;
     if (e->breaker.state == OT_BREAKER_OPEN)
