@@ -1,0 +1,331 @@
+/* check.c - what must hold, at each step and at rest. */
+#include "sim.h"
+
+#include <stdarg.h>
+
+void broken(struct sim *s, const char *law, int event, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(s->why, sizeof(s->why), fmt, args);
+    va_end(args);
+    snprintf(s->law, sizeof(s->law), "%s", law);
+    s->guilty = event;
+    SAY(s, "BROKEN %s: %s", s->law, s->why);
+    longjmp(s->broken, 1);
+}
+
+void say(struct sim *s, const char *fmt, ...)
+{
+    va_list args;
+    printf("%9.3f ms  ", (double)s->now_us / 1000.0);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    putchar('\n');
+}
+
+const char *cover_text(enum cover which)
+{
+    static const char *const texts[] = {
+#define COVER(name, text) text,
+#include "cover.def"
+#undef COVER
+    };
+    return texts[which];
+}
+
+static int first_of(set events)
+{
+    return __builtin_ctzll(events);
+}
+
+/* --- reading ----------------------------------------------------------------- */
+
+void check_read(struct sim *s, struct relay *r, const struct ot_read_request *q)
+{
+    int64_t last = 0;
+    for (size_t i = 0; i < q->ngaps; i++) {
+        if (q->gaps[i].first <= last || q->gaps[i].last < q->gaps[i].first)
+            broken(s, "ENGINE", -1, "gaps are asked for out of order");
+        last = q->gaps[i].last;
+    }
+    if (last > q->position)
+        broken(s, "ENGINE", -1, "a gap above the position is asked for");
+    if (q->limit == 0)
+        broken(s, "ENGINE", -1, "a read of nothing");
+    if (r->pinned + q->limit > s->plan.opt.window_events)
+        broken(s, "INV-8", -1,
+               "%u rows are pinned, %u more are asked for, the window is %u",
+               r->pinned, q->limit, s->plan.opt.window_events);
+}
+
+/* --- sending ----------------------------------------------------------------- */
+
+static void check_lease(struct sim *s, struct relay *r,
+                        const struct ot_send *send, int event)
+{
+    const struct cursor *cur = &s->db.now.cur[r->sub];
+    if (cur->owner != r->owner)
+        broken(s, "INV-11", event,
+               "relay %d sends e%d under fence %lld, but relay %d owns the "
+               "subscription under %lld",
+               r->owner, event, (long long)send->fence, cur->owner,
+               (long long)cur->fence);
+    if (send->fence > cur->fence)
+        broken(s, "INV-11", event, "e%d is sent under a fence never given",
+               event);
+    if (db_now(s) >= cur->expires_us)
+        broken(s, "INV-11", event, "e%d is sent after the lease expired",
+               event);
+}
+
+/* Once it is known that a key is held, nothing later of it goes. [INV-6] */
+static void check_held(struct sim *s, struct relay *r, int event)
+{
+    const struct cursor *cur = &s->db.now.cur[r->sub];
+    const struct sub *sub = &s->subs[r->sub];
+    const struct event *events = s->db.events;
+    set free = sub->published | sub->skipping | sub->let_go | r->out;
+    if (events[event].key == KEYS || s->plan.opt.ordering == OT_ORDER_NONE)
+        return;
+    for (size_t i = 0; i < cur->nheld; i++) {
+        int other = cur->held[i].event;
+        if (cur->held[i].holds_key && !(free & BIT(other)) &&
+            events[other].key == events[event].key &&
+            events[other].seq < events[event].seq)
+            broken(s, "INV-6", event, "e%d is sent, but e%d holds its key",
+                   event, other);
+    }
+}
+
+static void check_pace(struct sim *s, struct relay *r, int event)
+{
+    int64_t now = relay_clock(s, r);
+    int64_t rate = s->plan.opt.limit_events_per_s;
+    if (now < r->not_before_us)
+        broken(s, "I13", event,
+               "e%d is sent, the broker asked for a pause of %lld us more",
+               event, (long long)(r->not_before_us - now));
+    if (rate == 0)
+        return;
+    if (r->limit_tat_ns < now * 1000)
+        r->limit_tat_ns = now * 1000;
+    if (r->limit_tat_ns > now * 1000 + 100000000 + 2000)
+        broken(s, "I13", event, "e%d is sent above the limit", event);
+    r->limit_tat_ns += 1000000000 / rate;
+}
+
+/* Its row goes with the write that ends the pause. */
+static bool resume_asked(const struct sim *s, int sub)
+{
+    for (size_t i = 0; i < s->db.now.ncommands; i++)
+        if (s->db.now.commands[i].sub == sub &&
+            s->db.now.commands[i].verb == OT_RESUME)
+            return true;
+    return false;
+}
+
+void check_send(struct sim *s, struct relay *r, const struct ot_send *send,
+                int event)
+{
+    struct sub *sub = &s->subs[r->sub];
+    const struct cursor *cur = &s->db.now.cur[r->sub];
+    set bit = BIT(event);
+    if (event < 0 || event >= s->db.nevents ||
+        s->db.events[event].seq != send->event->seq)
+        broken(s, "INV-2", -1, "an event is sent that there never was");
+    if (!(s->db.durable & bit))
+        broken(s, "INV-2", event, "e%d is sent and not durable", event);
+    if (sub->filtered & bit)
+        broken(s, "INV-2", event, "e%d is sent and filtered", event);
+    if (r->out & bit)
+        broken(s, "INV-7", event, "e%d is sent twice at a time", event);
+    if (r->ok & bit)
+        broken(s, "I12", event, "e%d is sent again after its acknowledgement",
+               event);
+    if (send->attempts > sub->failed[event])
+        broken(s, "INV-9", event, "e%d has %u attempts and %u failures", event,
+               send->attempts, sub->failed[event]);
+    check_pace(s, r, event);
+    if (!ot_incarnation_equal(&r->engine->incarnation, &s->db.incarnation))
+        return; /* it does not know yet: leases may have been restored */
+    if (r->link.lease_life != s->db.life)
+        return; /* granted before a restore: the next renewal tells */
+    check_lease(s, r, send, event);
+    if (cur->fence != send->fence)
+        return;
+    if (cur->paused && !resume_asked(s, r->sub))
+        broken(s, "PAUSE", event, "e%d is sent while paused", event);
+    check_held(s, r, event);
+    if (s->db.events[event].deliver_us > db_now(s) + 50 * MS &&
+        !s->plan.clocks && !(sub->redriven & bit))
+        broken(s, "SCHEDULE", event, "e%d is sent before its time", event);
+}
+
+void check_batch(struct sim *s, struct relay *r, size_t n)
+{
+    int64_t now = relay_clock(s, r);
+    if (n == 0 || n > s->plan.opt.batch_events)
+        broken(s, "ENGINE", -1, "a batch of %zu", n);
+    if (!r->down)
+        return;
+    if (n > 1)
+        broken(s, "I14", -1, "the sink is down, %zu events probe it", n);
+    if (now < r->down_us + s->plan.opt.breaker_min_us / 2)
+        broken(s, "I14", -1, "the sink is down, and probed %lld us later",
+               (long long)(now - r->down_us));
+}
+
+/* First publications of a key follow its commits. [INV-3] */
+void check_arrival(struct sim *s, int sub, int event)
+{
+    const struct sub *to = &s->subs[sub];
+    const struct event *e = &s->db.events[event];
+    if (!(s->db.durable & BIT(event)))
+        broken(s, "INV-2", event, "e%d arrives and was never durable", event);
+    if (s->plan.opt.ordering == OT_ORDER_NONE || e->deliver_us > 0)
+        return;
+    set missing = e->before & s->db.committed &
+                  ~(to->published | to->filtered | to->let_go | to->skipping |
+                    to->after[event]);
+    for (set rest = missing; rest != 0; rest &= rest - 1)
+        if (s->db.events[first_of(rest)].deliver_us > 0)
+            missing &= ~BIT(first_of(rest));
+    if (missing != 0)
+        broken(s, "INV-3", event, "e%d arrives before e%d of its key", event,
+               first_of(missing));
+    if (e->before & to->after[event] & ~to->published)
+        REACH(s, OVERTAKEN);
+}
+
+/* --- writing ------------------------------------------------------------------ */
+
+static void check_put(struct sim *s, int sub, const struct ot_held *held)
+{
+    int event = held->seq > 0 && held->seq <= SEQS ? s->db.at[held->seq] : -1;
+    if (event < 0 || !(s->db.committed & BIT(event)))
+        broken(s, "INV-2", event, "seq %lld is held and not committed",
+               (long long)held->seq);
+    if (held->attempts > s->subs[sub].failed[event])
+        broken(s, "INV-9", event, "e%d is held with %u attempts of %u", event,
+               held->attempts, s->subs[sub].failed[event]);
+    if (held->state == OT_HELD_DEAD && !(s->subs[sub].dead_ok & BIT(event)))
+        broken(s, "I7", event, "e%d is given up on without a reason", event);
+    s->cover[C_HELD_RETRYING + held->state]++;
+    if (held->state == OT_HELD_DEAD && s->db.events[event].verdict != POISON)
+        REACH(s, GIVEN_UP);
+}
+
+void check_write(struct sim *s, int sub, const struct ot_write_request *q)
+{
+    const struct cursor *cur = &s->db.now.cur[sub];
+    const struct sub *to = &s->subs[sub];
+    if (q->position < cur->position)
+        broken(s, "INV-5", -1, "the position goes back from %lld to %lld",
+               (long long)cur->position, (long long)q->position);
+    if (q->position > s->db.top_seq)
+        broken(s, "INV-5", -1, "the position is %lld, the last seq %lld",
+               (long long)q->position, (long long)s->db.top_seq);
+    for (size_t i = 0; i < q->nheld_put; i++)
+        check_put(s, sub, &q->held_put[i]);
+    for (size_t i = 0; i < q->nheld_del; i++) {
+        int event = s->db.at[q->held_del[i]];
+        if (event >= 0 && (s->db.committed & BIT(event)) &&
+            !((to->published | to->skipping) & BIT(event)))
+            broken(s, "INV-5", event,
+                   "e%d is not held any more and was not published", event);
+    }
+}
+
+/* What the cursor passes is published or held, or will never be. [INV-1]
+ * [INV-5] */
+void check_cursor(struct sim *s, int sub)
+{
+    const struct database *db = &s->db;
+    const struct cursor *cur = &db->now.cur[sub];
+    const struct sub *to = &s->subs[sub];
+    for (size_t i = 0; i < cur->ngaps; i++)
+        if (cur->gaps[i].last > cur->position ||
+            cur->gaps[i].first > cur->gaps[i].last ||
+            (i > 0 && cur->gaps[i - 1].last >= cur->gaps[i].first))
+            broken(s, "INV-5", -1, "the gaps written make no sense");
+    set done = to->published | to->filtered | cur->skipped | to->skipping;
+    for (size_t i = 0; i < cur->nheld; i++)
+        done |= BIT(cur->held[i].event);
+    for (int i = 0; i < db->nevents; i++) {
+        const struct event *event = &db->events[i];
+        if (event->seq > cur->position || (done & BIT(i)) ||
+            (db->gone & BIT(i)) || db->at[event->seq] != i)
+            continue;
+        const struct tx *tx = &db->txs[event->tx];
+        bool open = (tx->state == TX_ACTIVE || tx->state == TX_PREPARED) &&
+                    ((tx->events & BIT(i)) || tx->drawn == i);
+        if ((!open && !(db->committed & BIT(i))) || db_in_gap(cur, event->seq))
+            continue;
+        if (open)
+            broken(s, "INV-1", i, "the cursor passed e%d, which may commit yet",
+                   i);
+        broken(s, "INV-5", i, "the cursor passed e%d, which was not published",
+               i);
+    }
+}
+
+void check_prune(struct sim *s, int event)
+{
+    for (int k = 0; k < s->plan.nsubs; k++) {
+        const struct sub *to = &s->subs[k];
+        set done = to->published | to->filtered | s->db.now.cur[k].skipped;
+        if (!(done & BIT(event)))
+            broken(s, "INV-10", event,
+                   "e%d is pruned and subscription %d did not get it", event,
+                   k);
+    }
+}
+
+/* --- at rest ------------------------------------------------------------------- */
+
+static bool serves(const struct relay *r, int sub)
+{
+    return r->engine != NULL && r->sub == sub && !r->apply_only &&
+           r->engine->lease.fence != 0;
+}
+
+static bool sub_is_quiet(struct sim *s, int sub)
+{
+    for (int i = 0; i < s->plan.nrelays; i++) {
+        const struct relay *r = &s->relays[i];
+        if (serves(r, sub) && r->link.stage[OT_REPLY_WRITE] == IDLE &&
+            r->engine->stats.reads > r->reads + 1 && ot_engine_empty(r->engine))
+            return true;
+    }
+    return false;
+}
+
+bool check_quiet(struct sim *s)
+{
+    for (int k = 0; k < s->plan.nsubs; k++)
+        if (!sub_is_quiet(s, k))
+            return false;
+    return s->nwire == 0;
+}
+
+void check_rest(struct sim *s)
+{
+    for (int k = 0; k < s->plan.nsubs; k++) {
+        const struct cursor *cur = &s->db.now.cur[k];
+        const struct sub *to = &s->subs[k];
+        set lost =
+            s->db.committed & ~(to->published | to->filtered | cur->skipped);
+        if (lost != 0)
+            broken(s, "INV-1", first_of(lost),
+                   "e%d was committed and did not arrive at subscription %d",
+                   first_of(lost), k);
+        if (cur->ngaps > 0)
+            broken(s, "I11", -1, "a gap from %lld on is left at rest",
+                   (long long)cur->gaps[0].first);
+        if (cur->nheld > 0)
+            broken(s, "I11", cur->held[0].event, "e%d is left held at rest",
+                   cur->held[0].event);
+    }
+}
