@@ -259,6 +259,7 @@ def test_a_clean_stop_sends_nothing_twice(shop):
         try:
             relay.stop(status=0)
             assert time.monotonic() - begin < 10
+            assert "is over" not in relay.stderr
         finally:
             shop.server.resume()
         middle = len(shop.kafka.read(traffic.topic))

@@ -142,10 +142,8 @@ class Traffic:
         for key in keys:
             self.event(connection, f"k{key}")
             if dice.random() < 0.1:
-                with contextlib.suppress(psycopg.Rollback):
-                    with connection.transaction() as savepoint:
-                        self.event(connection, f"k{key}")
-                        raise psycopg.Rollback(savepoint)
+                with connection.transaction(force_rollback=True):
+                    self.event(connection, f"k{key}")  # in a savepoint
         if dice.random() < 0.1:
             connection.rollback()
         else:

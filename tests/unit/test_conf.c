@@ -461,6 +461,12 @@ static void rules(void **state)
     check("breaker.min_ms", "breaker.max_ms", "999", NULL);
     check("relay.lease_ttl_ms", "relay.cursor_ms", "400", "relay.lease_ttl_ms",
           "1s", NULL);
+    check("63 are allowed", "relay.subscription",
+          "a-subscription-with-a-name-that-is-longer-than-the-tables-may-hold",
+          NULL);
+    check("sink.topic: '${topik}'", "sink.topic", "shop.${topik}", NULL);
+    check("only ${topic}", "sink.topic", "${topic}${", NULL);
+    check(NULL, "sink.topic", "a.${topic}.${topic}$", NULL);
     check("store.url: the URL", "store.url", "nothing", NULL);
     check("sink.url: the URL", "sink.url", "kafka://h:x", NULL);
     check(NULL, "store.url", "sqlite:x.db", "sink.url", "stdout:", NULL);

@@ -44,6 +44,32 @@ static int check_lease(const struct outtray_conf *conf,
                    (long long)cursor, (long long)ttl);
 }
 
+/* --- names that a database or a broker would refuse later ---------------- */
+
+#define SUBSCRIPTION_MAX 63 /* a CHECK of the schemas */
+
+static int check_names(const struct outtray_conf *conf,
+                       struct outtray_error *err)
+{
+    const char *subscription = ot_conf_text(conf, "relay.subscription");
+    const char *at = ot_conf_text(conf, "sink.topic");
+
+    if (strlen(subscription) > SUBSCRIPTION_MAX)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "relay.subscription: the name has %zu bytes, %d are "
+                       "allowed",
+                       strlen(subscription), SUBSCRIPTION_MAX);
+    while (at != NULL && (at = strstr(at, "${")) != NULL) {
+        if (strncmp(at, "${topic}", 8) != 0)
+            return ot_fail(err, OUTTRAY_E_CONF,
+                           "sink.topic: '%s': only ${topic} stands for "
+                           "something",
+                           at);
+        at += 8;
+    }
+    return 0;
+}
+
 /* --- no plain text over a network ---------------------------------------- */
 
 static bool off(const struct outtray_conf *conf, const char *key)
@@ -198,6 +224,8 @@ int outtray_conf_check(const struct outtray_conf *conf,
 
     if (rc == 0)
         rc = check_lease(conf, err);
+    if (rc == 0)
+        rc = check_names(conf, err);
     if (rc == 0)
         rc = check_store(conf, err);
     if (rc == 0)

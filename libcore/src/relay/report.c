@@ -31,10 +31,12 @@ void ot_report_init(struct ot_report *report, const struct ot_log *log)
     report->log = log;
 }
 
-/* It does not answer, or wrongly: that is one trouble, not the end of one. */
-static bool still_store(enum ot_stall before, enum ot_stall now)
+/* Was it the end of a trouble? Not when the relay is stopped in it, nor when a
+ * database that did not answer answers wrongly. */
+static bool over(enum ot_stall before, enum ot_stall now)
 {
-    return before == OT_STALL_STORE && now == OT_STALL_REFUSED;
+    return now != OT_STALL_STOPPED &&
+           !(before == OT_STALL_STORE && now == OT_STALL_REFUSED);
 }
 
 void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
@@ -50,7 +52,7 @@ void ot_report_turn(struct ot_report *report, const struct ot_engine *engine,
     report->next_us = now_us + LOOK_US;
     stall = ot_engine_stall(engine, now_us, detail);
     if (stall != report->stall) {
-        if (report->said && !still_store(report->stall, stall))
+        if (report->said && over(report->stall, stall))
             ot_log(report->log, OT_INFO, "relay", "%s is over after %s",
                    ot_stall_name(report->stall),
                    ot_duration_text(now_us - report->since_us, lasted));
