@@ -13,6 +13,13 @@ static const struct ot_store_ops *real(const struct gate *g)
     return g->inner->ops;
 }
 
+/* The same, for a request. */
+static const struct ot_store_ops *ask(struct gate *g)
+{
+    g->under_way++;
+    return real(g);
+}
+
 /* --- requests ------------------------------------------------------------ */
 
 static void op_lease(struct ot_store *store, const struct ot_lease_request *q)
@@ -20,7 +27,7 @@ static void op_lease(struct ot_store *store, const struct ot_lease_request *q)
     struct gate *g = gate_of(store);
 
     if (g->pass_lease || !q->take) {
-        real(g)->lease(g->inner, q);
+        ask(g)->lease(g->inner, q);
         return;
     }
     g->has_lease = true;
@@ -29,12 +36,12 @@ static void op_lease(struct ot_store *store, const struct ot_lease_request *q)
 
 static void op_release(struct ot_store *store, int64_t fence)
 {
-    real(gate_of(store))->release(gate_of(store)->inner, fence);
+    ask(gate_of(store))->release(gate_of(store)->inner, fence);
 }
 
 static void op_load(struct ot_store *store)
 {
-    real(gate_of(store))->load(gate_of(store)->inner);
+    ask(gate_of(store))->load(gate_of(store)->inner);
 }
 
 static void send_read(struct gate *g)
@@ -44,7 +51,7 @@ static void send_read(struct gate *g)
     g->has_read = false;
     g->pass_reads--;
     mutant_asks(g, &q);
-    real(g)->read(g->inner, &q);
+    ask(g)->read(g->inner, &q);
 }
 
 /* A copy: the engine's arrays are valid until the next call into it only. */
@@ -65,7 +72,7 @@ static void op_read(struct ot_store *store, const struct ot_read_request *q)
 
 static void op_fetch(struct ot_store *store, const struct ot_fetch_request *q)
 {
-    real(gate_of(store))->fetch(gate_of(store)->inner, q);
+    ask(gate_of(store))->fetch(gate_of(store)->inner, q);
 }
 
 static void send_write(struct gate *g)
@@ -78,7 +85,7 @@ static void send_write(struct gate *g)
         g->has_reply = true;
         return;
     }
-    real(g)->write(g->inner, &q);
+    ask(g)->write(g->inner, &q);
 }
 
 static void op_write(struct ot_store *store, const struct ot_write_request *q)
@@ -93,7 +100,7 @@ static void op_write(struct ot_store *store, const struct ot_write_request *q)
 
 static void op_commands(struct ot_store *store)
 {
-    real(gate_of(store))->commands(gate_of(store)->inner);
+    ask(gate_of(store))->commands(gate_of(store)->inner);
 }
 
 static void op_prune(struct ot_store *store, const struct ot_prune_request *q)
@@ -103,7 +110,7 @@ static void op_prune(struct ot_store *store, const struct ot_prune_request *q)
     if (mutant_prunes(g, &g->reply))
         g->has_reply = true;
     else
-        real(g)->prune(g->inner, q);
+        ask(g)->prune(g->inner, q);
 }
 
 /* --- what may pass ------------------------------------------------------- */
@@ -112,7 +119,7 @@ void gate_let_lease(struct gate *g)
 {
     g->pass_lease = true;
     if (g->has_lease)
-        real(g)->lease(g->inner, &g->lease);
+        ask(g)->lease(g->inner, &g->lease);
     g->has_lease = false;
 }
 
@@ -236,7 +243,10 @@ static bool op_next(struct ot_store *store, struct ot_reply *out)
             g->has_reply = false;
         } else if (!real(g)->next(g->inner, out)) {
             return false;
-        } else if (out->kind == OT_REPLY_READ && g->hold_reply) {
+        } else {
+            g->under_way--;
+        }
+        if (!kept && out->kind == OT_REPLY_READ && g->hold_reply) {
             /* Its holders and snapshot stay the store's until the next read,
              * which the engine asks for only after it heard of this one. */
             g->reply = *out;
@@ -286,12 +296,16 @@ void gate_open(struct gate *g, struct ot_store *inner, enum mutant mutant)
     g->mutant = mutant;
 }
 
-void gate_close(struct gate *g)
+struct ot_store *gate_leave(struct gate *g)
 {
+    struct ot_store *inner = g->under_way == 0 ? g->inner : NULL;
+
     if (g->has_reply && g->reply.kind == OT_REPLY_READ && g->reply.code == 0)
         ot_rows_unref(g->reply.read.rows);
-    real(g)->close(g->inner);
+    if (inner == NULL)
+        real(g)->close(g->inner);
     mutant_free(g);
     ot_free(g->gaps);
     memset(g, 0, sizeof(*g));
+    return inner;
 }

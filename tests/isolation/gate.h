@@ -49,6 +49,8 @@ struct gate {
     bool barrier; /* wait for the flush; else: as if it had come at once */
     bool pooler;  /* a lost connection is made again without a word */
 
+    unsigned under_way; /* requests in the store */
+
     /* What may pass. */
     bool pass_lease, pass_write;
     int pass_reads;
@@ -89,8 +91,9 @@ struct gate {
 
 /* Takes over the store. */
 void gate_open(struct gate *, struct ot_store *inner, enum mutant);
-/* Lets go of what waits and closes the store. */
-void gate_close(struct gate *);
+/* Lets go of what waits. Returns the store if nothing is under way in it (the
+ * caller's again), else closes it and returns NULL. */
+struct ot_store *gate_leave(struct gate *);
 
 void gate_let_lease(struct gate *);
 void gate_let_read(struct gate *);

@@ -87,6 +87,7 @@ static void ask_tail(struct gate *g)
     q.gaps = NULL;
     q.ngaps = 0;
     q.with_locks = false;
+    g->under_way++;
     g->inner->ops->read(g->inner, &q);
 }
 

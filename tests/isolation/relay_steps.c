@@ -15,6 +15,8 @@
  *   state      only the answer
  *   stop       an orderly end
  *   crash      an end without a word
+ *   close      the same, but the next open with the same arguments has its
+ *              connections
  *   quit
  *
  * OUTTRAY_MUTANT=NAME makes it wrong, in one of the ways of gate.h.
@@ -43,6 +45,9 @@ struct steps {
     bool open;
     char url[1024];
     char outbox[128];
+    struct ot_store *kept; /* connected, of a relay that is closed */
+    char kept_for[LINE];   /* the arguments of its open */
+    char opened_with[LINE];
     char mutant[64];
 };
 
@@ -269,19 +274,31 @@ static void say(struct steps *s, unsigned writes, unsigned leases)
 
 /* --- the relay ----------------------------------------------------------- */
 
-static void close_relay(struct steps *s)
+static void close_kept(struct steps *s)
+{
+    if (s->kept != NULL)
+        s->kept->ops->close(s->kept);
+    s->kept = NULL;
+}
+
+/* Connecting costs more than all steps of a spec. */
+static void close_relay(struct steps *s, bool keep)
 {
     struct ot_completion lost[64];
 
     if (!s->open)
         return;
+    close_kept(s);
     s->open = false;
     s->sink.base.ops->abandon(&s->sink.base);
     while (s->sink.base.ops->completions(&s->sink.base, lost, OT_COUNT(lost)) >
            0)
         continue;
     ot_engine_free(s->engine);
-    gate_close(&s->gate);
+    s->kept = gate_leave(&s->gate);
+    if (!keep)
+        close_kept(s);
+    memcpy(s->kept_for, s->opened_with, sizeof(s->kept_for));
     outtray_conf_free(s->conf);
 }
 
@@ -353,15 +370,21 @@ static void open_relay(struct steps *s, char *arguments)
     bool barrier, pooler;
     int used = 0;
 
-    close_relay(s);
+    close_relay(s, false);
+    snprintf(s->opened_with, sizeof(s->opened_with), "%s", arguments);
     if (sscanf(arguments, "%1000s %100s%n", s->url, s->outbox, &used) < 2) {
         fprintf(stderr, "relay_steps: open URL OUTBOX\n");
         exit(2);
     }
     s->conf = outtray_conf_new();
     configure(s, arguments + used, &given, &barrier, &pooler);
-    if (ot_uuid_next(&source, &owner) != 0 ||
-        ot_store_open(&store, s->conf, owner, &s->log, &err) != 0)
+    if (strcmp(s->kept_for, s->opened_with) != 0)
+        close_kept(s);
+    store = s->kept;
+    s->kept = NULL;
+    if (store == NULL &&
+        (ot_uuid_next(&source, &owner) != 0 ||
+         ot_store_open(&store, s->conf, owner, &s->log, &err) != 0))
         fatal("store", &err);
     gate_open(&s->gate, store, mutant_of(s->mutant));
     steps_sink_init(&s->sink);
@@ -460,11 +483,12 @@ int main(void)
             *argument++ = '\0';
         if (strcmp(line, "quit") == 0)
             break;
-        if (strcmp(line, "open") == 0 || strcmp(line, "crash") == 0) {
+        if (strcmp(line, "open") == 0 || strcmp(line, "crash") == 0 ||
+            strcmp(line, "close") == 0) {
             if (line[0] == 'o')
                 open_relay(&s, argument);
             else
-                close_relay(&s);
+                close_relay(&s, line[1] == 'l');
             printf("ok=1\n");
         } else if (!s.open) {
             printf("error=no relay is open\n");
@@ -472,6 +496,7 @@ int main(void)
             step(&s, line, argument);
         }
     }
-    close_relay(&s);
+    close_relay(&s, false);
+    close_kept(&s);
     return 0;
 }

@@ -375,6 +375,6 @@ def clean(one):
         one.world.undo_prepared()
     for actor, peer in one.peers.items():
         if actor.kind == "relay":
-            peer.crash()
+            peer.crash(keep=not one.failed and one.spec.keeps_connections())
     for line in one.spec.teardown:
         one.world.query(fill(line, one.names))

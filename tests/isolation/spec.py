@@ -175,6 +175,12 @@ class Spec:
         }
         return len(self.relays()) == 1 and not (words - allowed - {"state"})
 
+    def keeps_connections(self):
+        """Its relays may have the connections of the permutation before: no
+        role has new defaults, and where pruning has been is not remembered."""
+        words = {s.text.split()[0] for s in self.steps.values()}
+        return not (self.setup or self.own_server or "prune" in words)
+
     def interleavings(self):
         """Orders of all steps in which each actor's keep theirs; at most so
         many as the spec asks for, drawn evenly, always the same."""

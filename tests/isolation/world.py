@@ -173,10 +173,11 @@ class Relay:
                 raise Failed(f"relay {self.name} does not answer to '{line}'")
             select.select([self.fd], [], [], 0.1)
 
-    def crash(self):
+    def crash(self, keep=False):
+        """`keep`: the connections may serve the relay of the next spec."""
         if self.opened:
             self._hear_out()
-            self.ask("crash")
+            self.ask("close" if keep else "crash")
         self.opened = False
 
     def quit(self):
