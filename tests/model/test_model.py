@@ -4,7 +4,10 @@ import pathlib
 import re
 import subprocess
 
+import pytest
 
+
+@pytest.mark.timeout(900)
 def test_models():
     run = pathlib.Path(__file__).with_name("run.sh")
     done = subprocess.run([run], capture_output=True, text=True)
