@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import sys
 
 import examples
 import pytest
@@ -20,9 +21,9 @@ PAGES = [
 def test_examples(page, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
     servers = {"PG": pg.url, "KAFKA": kafka.bootstrap}
-    problems = examples.run(
-        (ROOT / page).read_text(), tmp_path, servers, program.parent
-    )
+    # The program first, then Python with the package.
+    path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
+    problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
 
 

@@ -20,6 +20,10 @@ have() {
     rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
     python) "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ;;
     venv) "$PYTHON" -c 'import venv, ensurepip' ;;
+    python-dev)
+        [ -e "$("$PYTHON" -c 'import sysconfig
+print(sysconfig.get_path("include"))')/Python.h" ]
+        ;;
     java) [ "$(java_major)" -ge 17 ] ;;
     postgres)
         command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
@@ -54,6 +58,7 @@ describe() {
         title="Python 3.9 or newer at $PYTHON with the modules venv and ensurepip"
         packages=python3-venv
         ;;
+    python-dev) title="the headers of Python" packages=python3-dev ;;
     postgres) title="a PostgreSQL server (initdb)" packages=postgresql ;;
     psql) title="psql" packages=postgresql-client ;;
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;

@@ -21,6 +21,7 @@ import tempfile
 import time
 
 import process
+import python_package
 from kafka_server import Kafka, version
 from pg_server import Postgres
 from process import Process
@@ -191,6 +192,8 @@ def run_tests(arguments):
             print(f"dev: suite {name} has no test yet")
             if arguments.suite:
                 return 2
+    if {"python", "docs"} & set(names):
+        python_package.install()
     status, summary = 0, []
     with Scratch(needs, arguments.pg) as scratch:
         if c_names:

@@ -8,12 +8,18 @@
 
 #define OUTTRAY_VERSION "0.1.0"
 
-/** Marks the functions that the shared library exports. */
-#if defined(__GNUC__)
-#define OUTTRAY_API                __attribute__((visibility("default")))
-#define OUTTRAY_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+/** Marks the functions that the shared library exports. Who compiles the
+ * library into something of their own defines it as nothing. */
+#if defined(OUTTRAY_API)
+#elif defined(__GNUC__)
+#define OUTTRAY_API __attribute__((visibility("default")))
 #else
 #define OUTTRAY_API
+#endif
+
+#if defined(__GNUC__)
+#define OUTTRAY_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#else
 #define OUTTRAY_PRINTF(fmt, first)
 #endif
 

@@ -1,0 +1,90 @@
+/* handle.h - a relay with its log as a queue, for languages that C shall not
+ * call. Both belong to whoever steps the relay; stop alone is for anybody. */
+#ifndef OUTTRAY_BINDINGS_HANDLE_H
+#define OUTTRAY_BINDINGS_HANDLE_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "outtray.h"
+
+enum { HANDLE_LINES = 256 }; /* more are counted, not kept */
+
+struct outtray_log_line {
+    int level;
+    char facility[32];
+    char text[480];
+};
+
+struct outtray_handle {
+    struct outtray_relay *relay;
+    struct outtray_log_line *lines; /* a ring */
+    unsigned first;
+    unsigned n;
+    unsigned lost;
+};
+
+static void handle_log(void *ctx, enum outtray_log_level level,
+                       const char *facility, const char *text)
+{
+    struct outtray_handle *h = ctx;
+    struct outtray_log_line *line;
+
+    if (h->n == HANDLE_LINES) {
+        h->lost++;
+        return;
+    }
+    line = &h->lines[(h->first + h->n++) % HANDLE_LINES];
+    line->level = (int)level;
+    snprintf(line->facility, sizeof(line->facility), "%s", facility);
+    snprintf(line->text, sizeof(line->text), "%s", text);
+}
+
+/* The oldest line into out; false: there is none. */
+static bool handle_log_next(struct outtray_handle *h,
+                            struct outtray_log_line *out)
+{
+    if (h->n == 0 && h->lost > 0) {
+        *out = (struct outtray_log_line){OUTTRAY_LOG_WARN, "log", ""};
+        snprintf(out->text, sizeof(out->text), "%u lines are left out",
+                 h->lost);
+        h->lost = 0;
+        return true;
+    }
+    if (h->n == 0)
+        return false;
+    *out = h->lines[h->first];
+    h->first = (h->first + 1) % HANDLE_LINES;
+    h->n--;
+    return true;
+}
+
+static void handle_free(struct outtray_handle *h)
+{
+    if (h == NULL)
+        return;
+    outtray_relay_close(h->relay);
+    free(h->lines);
+    free(h);
+}
+
+static struct outtray_handle *handle_open(const struct outtray_conf *conf,
+                                          struct outtray_error *err)
+{
+    struct outtray_handle *h = calloc(1, sizeof(*h));
+
+    if (h != NULL)
+        h->lines = calloc(HANDLE_LINES, sizeof(*h->lines));
+    if (h == NULL || h->lines == NULL) {
+        err->code = OUTTRAY_E_NOMEM;
+        snprintf(err->text, sizeof(err->text), "%s",
+                 outtray_error_text(err->code));
+    } else if (outtray_relay_open(&h->relay, conf, handle_log, h, err) == 0) {
+        return h;
+    }
+    handle_free(h);
+    return NULL;
+}
+
+#endif

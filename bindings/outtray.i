@@ -1,0 +1,34 @@
+/* outtray.i - the raw modules of all languages. See README.md. */
+#if defined(SWIGPYTHON)
+%module(package="outtray", threads="1") _core
+#else
+%module core
+#endif
+
+%{
+#include <stdlib.h>
+#include <string.h>
+
+#include "outtray.h"
+#include "outtray/sqlite.h"
+
+/* Says in a declaration that the result is only a code. */
+typedef int outtray_rc;
+%}
+
+/* outtray_conf_new is conf_new in the module. */
+%rename("%(strip:[outtray_])s") "";
+%rename("%(strip:[OUTTRAY_])s", %$isenumitem) "";
+%nodefaultctor;
+%nodefaultdtor;
+
+#if defined(SWIGPYTHON)
+%include "python/python.i"
+#endif
+
+%include "errors.i"
+%include "conf.i"
+%include "enqueue.i"
+%include "relay.i"
+%include "sqlite.i"
+%include "cli.i"

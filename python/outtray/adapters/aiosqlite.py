@@ -1,0 +1,25 @@
+"""aiosqlite: sqlite3 in a thread of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..errors import NotInTransaction
+from .sqlite3 import LEGACY, NOT_OPEN, atomic
+
+
+class Aiosqlite:
+    """begin and execute."""
+
+    async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if required and not conn.in_transaction:
+            # Only the thread of the connection may ask it for this one.
+            autocommit = await conn._execute(getattr, conn._conn, "autocommit", LEGACY)
+            if not atomic(autocommit, conn.isolation_level, conn.in_transaction):
+                raise NotInTransaction(NOT_OPEN)
+        return _core.QMARK, _core.SQLITE, conn
+
+    async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        cursor = await conn.execute(sql, params)
+        await cursor.close()

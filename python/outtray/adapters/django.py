@@ -1,0 +1,38 @@
+"""Connections of Django."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..errors import NotInTransaction, TransactionFailed, Unsupported
+
+DIALECTS = {"postgresql": _core.POSTGRESQL, "sqlite": _core.SQLITE}
+
+
+class Django:
+    """begin and execute."""
+
+    def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        dialect = DIALECTS.get(conn.vendor)
+        if dialect is None:
+            raise Unsupported(
+                f"the database {conn.alias!r} of Django is {conn.vendor}: an "
+                "outbox lives in PostgreSQL or SQLite"
+            )
+        if conn.needs_rollback:
+            raise TransactionFailed(
+                "an earlier error has failed this atomic block: leave it before "
+                "you enqueue"
+            )
+        if required and not conn.in_atomic_block and conn.get_autocommit():
+            raise NotInTransaction(
+                f"no transaction is open on the database {conn.alias!r}: the "
+                "event would not be atomic with your data. Put both into `with "
+                "transaction.atomic():`, or set ATOMIC_REQUESTS"
+            )
+        return _core.PERCENT, dialect, conn
+
+    def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        with conn.cursor() as cursor:
+            cursor.execute(sql, params)

@@ -1,0 +1,55 @@
+"""psycopg 3, in both of its ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..errors import NotInTransaction, TransactionFailed
+
+ACTIVE, INTRANS, INERROR = 1, 2, 3  # PQTRANS_… of libpq
+
+FAILED = (
+    "an earlier statement has failed the transaction: roll it back (or to a "
+    "savepoint) before you enqueue"
+)
+
+
+def check(conn: Any, required: bool) -> None:
+    """Raise if an event would not be atomic with the caller's data."""
+    status = conn.pgconn.transaction_status
+    if status == INERROR:
+        raise TransactionFailed(FAILED)
+    if not required or not conn.autocommit or status == INTRANS:
+        return
+    # In a pipeline the server has not told yet; the blocks of transaction()
+    # that are open are counted by the connection.
+    if status == ACTIVE and getattr(conn, "_num_transactions", 0) > 0:
+        return
+    raise NotInTransaction(
+        "the psycopg connection is in autocommit mode and no transaction is "
+        "open: the event would not be atomic with your data. Put both into "
+        "`with conn.transaction():`"
+    )
+
+
+class Psycopg:
+    """begin and execute."""
+
+    def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        check(conn, required)
+        return _core.PERCENT, _core.POSTGRESQL, conn
+
+    def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        conn.execute(sql, params)
+
+
+class AsyncPsycopg:
+    """begin and execute."""
+
+    async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        check(conn, required)
+        return _core.PERCENT, _core.POSTGRESQL, conn
+
+    async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        await conn.execute(sql, params)

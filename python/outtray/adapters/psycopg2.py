@@ -1,0 +1,36 @@
+"""psycopg2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg2.extensions import (
+    TRANSACTION_STATUS_INERROR,
+    TRANSACTION_STATUS_INTRANS,
+    cursor,
+)
+
+from .. import _core
+from ..errors import NotInTransaction, TransactionFailed
+from .psycopg import FAILED
+
+
+class Psycopg2:
+    """begin and execute."""
+
+    def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        status = conn.get_transaction_status()
+        if status == TRANSACTION_STATUS_INERROR:
+            raise TransactionFailed(FAILED)
+        if required and conn.autocommit and status != TRANSACTION_STATUS_INTRANS:
+            raise NotInTransaction(
+                "the psycopg2 connection is in autocommit mode and no "
+                "transaction is open: the event would not be atomic with your "
+                "data. Set conn.autocommit = False, or execute BEGIN first"
+            )
+        return _core.PERCENT, _core.POSTGRESQL, conn
+
+    def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        # Not the connection's cursor_factory, which may be of any kind.
+        with conn.cursor(cursor_factory=cursor) as one:
+            one.execute(sql, params)

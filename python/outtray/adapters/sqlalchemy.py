@@ -1,0 +1,128 @@
+"""SQLAlchemy 2: connections and sessions, in both of their ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..errors import NotInTransaction, TransactionFailed, Unsupported
+from .psycopg import FAILED
+
+STYLES = {
+    "qmark": _core.QMARK,
+    "format": _core.PERCENT,
+    "pyformat": _core.PERCENT,
+    "numeric_dollar": _core.DOLLAR,
+}
+DIALECTS = {"postgresql": _core.POSTGRESQL, "sqlite": _core.SQLITE}
+
+AUTOCOMMIT = (
+    "the connection under this SQLAlchemy {kind} is in autocommit mode: the "
+    "event would not be atomic with your data. Leave out "
+    'isolation_level="AUTOCOMMIT" here'
+)
+NOT_BEGUN = (
+    "no transaction has begun on this SQLAlchemy {kind}: the event would not be "
+    "atomic with your data. Use `with {kind_lower}.begin():`, or enqueue after "
+    "your first write"
+)
+UNSAFE = (
+    "SQLAlchemy begins no transaction on SQLite before a SAVEPOINT, so a "
+    "rollback might keep the event. Call outtray.sqlalchemy.install(engine) "
+    "after create_engine(…){more}"
+)
+
+
+def target(conn: Any) -> tuple[int, int]:
+    """Style and dialect for a Connection."""
+    dialect = DIALECTS.get(conn.dialect.name)
+    style = STYLES.get(conn.dialect.paramstyle)
+    if dialect is None or style is None:
+        raise Unsupported(
+            f"SQLAlchemy's {conn.dialect.name}+{conn.dialect.driver}: an outbox "
+            "lives in PostgreSQL or SQLite, reached through psycopg, psycopg2, "
+            "asyncpg, sqlite3 or aiosqlite"
+        )
+    return style, dialect
+
+
+def check(conn: Any, required: bool, kind: str) -> None:
+    """Raise if an event on this (begun) Connection would not be atomic."""
+    raw = conn.connection.dbapi_connection
+    if conn.dialect.name == "sqlite":
+        check_sqlite(conn, raw, required)
+        return
+    info = getattr(raw, "info", None)
+    status = getattr(info, "transaction_status", None)
+    if status is not None and int(status) == 3:
+        raise TransactionFailed(FAILED)
+    if required and getattr(raw, "autocommit", False):
+        raise NotInTransaction(AUTOCOMMIT.format(kind=kind))
+
+
+def check_sqlite(conn: Any, raw: Any, required: bool) -> None:
+    if not required or getattr(conn.dialect, "outtray_installed", False):
+        return
+    # Of the driver's own connection: adapted ones hide it.
+    driver = conn.connection.driver_connection
+    driver = getattr(driver, "_conn", driver)
+    try:
+        autocommit = getattr(driver, "autocommit", -1)
+    except Exception:  # asked on another thread than its own
+        autocommit = -1
+    if autocommit is not False:
+        more = ", or connect with autocommit=False"
+        raise NotInTransaction(
+            UNSAFE.format(more=more if hasattr(driver, "autocommit") else "")
+        )
+
+
+def begun(what: Any, required: bool, kind: str) -> None:
+    if required and not what.in_transaction():
+        raise NotInTransaction(
+            NOT_BEGUN.format(kind=kind, kind_lower=kind.lower().removeprefix("async"))
+        )
+
+
+class AlchemyConnection:
+    """begin and execute."""
+
+    def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        begun(conn, required, "Connection")
+        check(conn, required, "Connection")
+        return *target(conn), conn
+
+    def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        conn.exec_driver_sql(sql, params).close()
+
+
+class AlchemySession(AlchemyConnection):
+    """The connection of a session."""
+
+    def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        begun(conn, required, "Session")
+        real = conn.connection()
+        check(real, required, "Session")
+        return *target(real), real
+
+
+class AsyncAlchemyConnection:
+    """begin and execute."""
+
+    async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        begun(conn, required, "AsyncConnection")
+        await conn.run_sync(check, required, "AsyncConnection")
+        return *target(conn.sync_connection), conn
+
+    async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
+        (await conn.exec_driver_sql(sql, params)).close()
+
+
+class AsyncAlchemySession(AsyncAlchemyConnection):
+    """The connection of a session."""
+
+    async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        begun(conn, required, "AsyncSession")
+        real = await conn.connection()
+        await real.run_sync(check, required, "AsyncSession")
+        return *target(real.sync_connection), real
