@@ -123,6 +123,10 @@ static void poison_is_refused(void **state)
             "reserved");
     refused("SELECT enqueue('t', 'x', headers => '{\"Outtray-Order\":\"1\"}')",
             "22023", "Outtray-Order");
+    refused("SELECT enqueue('t', 'x', headers => '{\"Id\":\"1\"}')", "22023",
+            "\"Id\" is reserved");
+    refused("SELECT enqueue('t', 'x', headers => '{\"type\":\"1\"}')", "22023",
+            "\"type\" is reserved");
     refused("SELECT enqueue('t', 'x', headers => '{\"a\":\"\\u0000\"}')",
             "22P05", "0000");
     refused("SELECT enqueue('t', 'x', headers => json_build_object('a', "

@@ -232,11 +232,12 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value';
         END IF;
         SELECT h.key INTO bad FROM json_object_keys(headers) h(key)
-            WHERE h.key = '' OR lower(h.key) LIKE 'outtray-%' LIMIT 1;
+            WHERE lower(h.key) IN ('', 'id', 'type')
+               OR lower(h.key) LIKE 'outtray-%' LIMIT 1;
         IF FOUND THEN
             RAISE EXCEPTION 'outtray: the header name "%" is reserved', bad
                 USING ERRCODE = 'invalid_parameter_value',
-                      HINT = 'Names that begin with "outtray-" belong to the relay.';
+                      HINT = 'The relay writes "id", "type" and what begins with "outtray-".';
         END IF;
         SELECT h.key INTO bad FROM json_object_keys(headers) h(key)
             GROUP BY h.key HAVING count(*) > 1 LIMIT 1;
