@@ -232,8 +232,12 @@ def test_an_event_too_large_for_the_broker(shop):
         shop.moved(relay)
     dead = shop.query("SELECT key, attempts FROM outtray.dead")
     assert dead == [("k1", 1)]
-    before = traffic.tally(shop.kafka)
     truth = traffic.truth()
+    held = "SELECT DISTINCT key FROM outtray.held"
+    left = "SELECT count(*) FROM outtray.pending"
+    relay.wait_for(lambda: shop.query(left) == [(0,)])
+    relay.wait_for(lambda: shop.query(held) == [("k1",)])
+    before = traffic.tally(shop.kafka)
     assert {truth[event][0] for event in before.lost} == {"k1"}
     assert not before.ghosts and not before.disorder
     allow(shop.kafka, topic, 200000)
