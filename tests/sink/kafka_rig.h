@@ -117,6 +117,20 @@ static inline void ask_for_topic(struct broker *b, const char *name)
     rd_kafka_topic_destroy(topic);
 }
 
+/* Metadata names a leader before it knows that it is one. Only the leader of a
+ * partition answers for its offsets. */
+static inline void wait_for_leaders(struct broker *b, const char *name, int n)
+{
+    int64_t low, high;
+    for (int partition = 0, i = 0; partition < n && i < 500; i++) {
+        if (rd_kafka_query_watermark_offsets(b->client, name, partition, &low,
+                                             &high, 10000) == 0)
+            partition++;
+        else
+            usleep(20000);
+    }
+}
+
 /* A topic with 4 partitions, whose name goes to b->topic. */
 static inline void new_topic(struct broker *b)
 {
@@ -125,6 +139,8 @@ static inline void new_topic(struct broker *b)
     if (b->mock == NULL)
         topic_admin(b, b->topic, true, 4, NULL);
     ask_for_topic(b, b->topic);
+    if (b->mock == NULL)
+        wait_for_leaders(b, b->topic, 4);
 }
 
 static inline void open_kafka(struct rig *r, const struct broker *b,

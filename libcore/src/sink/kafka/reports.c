@@ -171,10 +171,6 @@ static void write_receipt(char *at, const rd_kafka_message_t *m)
 {
     char digits[24];
     uint64_t parts[2] = {(uint64_t)m->partition, (uint64_t)m->offset};
-    if (m->partition < 0 || m->offset < 0) {
-        *at = '\0'; /* a copy the broker had already has none */
-        return;
-    }
     for (int i = 0; i < 2; i++) {
         size_t n = 0;
         do
@@ -223,6 +219,21 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
         topic->state = OT_TOPIC_NEW; /* ask for the true cause */
 }
 
+/* Success without an offset: the broker said DUPLICATE_SEQUENCE_NUMBER, which
+ * librdkafka takes for "it is there". On a partition whose leader has just
+ * come up it need not be: the first batch is refused, the one behind it is
+ * taken, and the first one's repeat then looks like an old one. Seen with Kafka
+ * 4.3.1: the event was nowhere. So it proves nothing, and is sent again. */
+static void doubt(struct ot_completion *out)
+{
+    out->outcome = OT_UNKNOWN;
+    out->scope = OT_THIS_EVENT;
+    out->maybe_persisted = true;
+    out->native_code = RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+    out->reason = "kafka: acknowledged as a copy without saying of what "
+                  "(DUPLICATE_SEQUENCE_NUMBER): sent again to be sure";
+}
+
 size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
                              size_t max)
 {
@@ -243,9 +254,11 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         k->with_client--;
         struct ot_completion *c = &out[n++];
         *c = (struct ot_completion){.ticket = k->slots[slot].ticket};
-        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0) {
             delivered = true;
             write_receipt(c->receipt, m);
+        } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            doubt(c);
         } else {
             classify(k, m, topic, was_alone, c);
         }
