@@ -85,7 +85,7 @@ static void test_a_held_event_is_not_read_and_sent_again(void **state)
     w_open(&w, &opt);
     w.sink = W_SINK_WAIT;
     w_add(&w, "a");
-    w_add(&w, "b");
+    w_add(&w, NULL);
     w_pass(&w, 20 * W_MS);
     w_complete(&w, 2, OT_RETRY);
     w_pass(&w, 100 * W_MS);
@@ -133,6 +133,85 @@ static void test_a_blocked_event_is_not_redriven_past_its_key(void **state)
     w_pass(&w, 10 * W_S); /* the world looks at the order */
     assert_int_equal(w.nheld, 0);
     w_check_all(&w);
+    w_close(&w);
+}
+
+/* What waited for its key at the load may have others before it that are not
+ * held: they were with the sink, and are read again. */
+static void test_what_was_held_waits_until_it_is_read_again(void **state)
+{
+    (void)state;
+    struct world w;
+    struct ot_engine_options opt = w_options();
+    opt.batch_events = 3;
+    opt.held_max = 2; /* and that must not keep it from being read */
+    opt.retry_min_us = 2 * W_S;
+    opt.lease_ttl_us = 300 * W_MS;
+    w_open(&w, &opt);
+    w.sink = W_SINK_WAIT;
+    int tx = w_begin(&w);
+    for (int i = 0; i < 4; i++)
+        w_put(&w, tx, "a");
+    w_commit(&w, tx);
+    w_pass(&w, 20 * W_MS);
+    assert_int_equal(w.nflight, 4);
+    w_complete(&w, 1, OT_RETRY);
+    w_add(&w, "a");
+    w_pass(&w, 100 * W_MS);
+    assert_non_null(w_held(&w, 5));
+    assert_null(w_held(&w, 2));
+    w_crash_relay(&w);
+    w.now_us += 3 * W_S;
+    w_start_engine(&w);
+    w.keep[OT_REPLY_READ] = true;
+    w.sink = W_SINK_OK;
+    w_pass(&w, 50 * W_MS);
+    assert_int_equal(w_event(&w, 1)->ok, 1);
+    assert_int_equal(w_event(&w, 5)->sent, 0);
+    w.keep[OT_REPLY_READ] = false;
+    w_answer(&w, OT_REPLY_READ);
+    w_pass(&w, W_S);
+    w_check_all(&w);
+    for (int64_t seq = 2; seq <= 5; seq++)
+        assert_true(w_event(&w, seq)->order > w_event(&w, seq - 1)->order);
+    w_close(&w);
+}
+
+/* An event that was due out of turn waits behind what is held of its key; what
+ * is held later still takes its place by seq. */
+static void test_out_of_turn_is_not_in_the_way(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w.sink = W_SINK_WAIT;
+    int tx = w_begin(&w);
+    w_put(&w, tx, "a");
+    w_event(&w, 1)->e.deliver_us = w_db_now(&w) + 50 * W_MS;
+    for (int i = 0; i < 3; i++)
+        w_put(&w, tx, "a");
+    w_commit(&w, tx);
+    w_pass(&w, 20 * W_MS);
+    assert_int_equal(w.nflight, 3);
+    w.capacity = 3;
+    w.keep[OT_REPLY_FETCH] = true;
+    w_pass(&w, 100 * W_MS); /* the first is due, and on its way */
+    w_add(&w, "a");
+    w_pass(&w, 10 * W_MS);
+    w.keep[OT_REPLY_FETCH] = false;
+    w_answer(&w, OT_REPLY_FETCH);
+    struct ot_completion later = {.outcome = OT_RETRY,
+                                  .retry_after_us = 2 * W_S};
+    w_complete_with(&w, 2, later);
+    w_complete(&w, 3, OT_OK);
+    w_complete_with(&w, 4, later);
+    w.sink = W_SINK_OK;
+    w.capacity = SIZE_MAX;
+    w_complete_all(&w, OT_OK);
+    w_pass(&w, 20 * W_S);
+    w_check_all(&w);
+    assert_int_equal(w_event(&w, 5)->ok, 1);
+    assert_true(w_event(&w, 4)->order < w_event(&w, 5)->order);
     w_close(&w);
 }
 
@@ -251,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_the_lease_is_kept_while_the_sink_has_orphans),
         cmocka_unit_test(test_a_held_event_is_not_read_and_sent_again),
         cmocka_unit_test(test_a_blocked_event_is_not_redriven_past_its_key),
+        cmocka_unit_test(test_what_was_held_waits_until_it_is_read_again),
+        cmocka_unit_test(test_out_of_turn_is_not_in_the_way),
         cmocka_unit_test(test_a_limit_holds_while_a_batch_is_halved),
         cmocka_unit_test(test_halves_wait_for_each_other_in_an_outage),
         cmocka_unit_test(test_giving_up_does_not_open_the_breaker),

@@ -10,9 +10,10 @@ static bool has_room(const struct ot_engine *e)
            e->pinned_bytes < e->opt.window_bytes;
 }
 
+/* What was held at the load waits for the read to pass it: that must go on. */
 static bool held_full(const struct ot_engine *e)
 {
-    return e->held >= e->opt.held_max;
+    return e->held >= e->opt.held_max && e->unread == 0;
 }
 
 static bool limited(const struct ot_engine *e)
@@ -87,8 +88,7 @@ static void add_row(struct ot_engine *e, struct ot_rows *rows,
     }
     e->stats.read++;
     e->stats.late += late;
-    /* Settled on reading. */
-    if (ot_held_knows(e, event->seq) || event->filtered)
+    if (event->filtered) /* settled on reading */
         return;
     uint32_t id = ot_window_item(e, rows, event);
     ot_rows_ref(rows, 1);
@@ -105,10 +105,8 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
     bool open = e->admit < e->tail;
     for (uint32_t i = 0; i < rows->n; i++)
         add_row(e, rows, &rows->events[i], read->lsn, position);
-    if (rows->refs > 1) {
-        e->pinned += rows->n;
-        e->pinned_bytes += rows->bytes;
-    }
+    e->pinned += rows->n;
+    e->pinned_bytes += rows->bytes;
     if (!open)
         e->barrier_us = e->now_us;
     if (rows->n > 0)
@@ -136,7 +134,18 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
         e->next_read_us = e->now_us;
 }
 
-static void take(struct ot_engine *e, const struct ot_read_reply *read)
+/* Whoever was needed has a reference of its own by now. */
+static void let_rows_go(struct ot_engine *e, struct ot_rows *rows, bool counted)
+{
+    if (counted && rows->refs == 1) {
+        e->pinned -= rows->n;
+        e->pinned_bytes -= rows->bytes;
+    }
+    ot_rows_unref(rows);
+}
+
+/* Are its rows counted as pinned? */
+static bool take(struct ot_engine *e, const struct ot_read_reply *read)
 {
     int64_t position = e->read_position;
     size_t gaps = e->gaps.n;
@@ -144,23 +153,25 @@ static void take(struct ot_engine *e, const struct ot_read_reply *read)
         struct outtray_error err = {0};
         ot_fail(&err, OUTTRAY_E_INTERNAL, "rows of a read are not in order");
         ot_engine_fail(e, err.code, &err);
-        return;
+        return false;
     }
     if (ot_window_room(e, read->rows->n) != 0 ||
         ot_gaps_take(&e->gaps, read, &e->read_position) != 0) {
         e->nomem = true;
-        return;
+        return false;
     }
     if (gaps > 0 && read->has_locks)
         e->dirty = true; /* some may have died */
     add_rows(e, read, position);
     ot_window_admit(e);
     set_pace(e, read);
+    return true;
 }
 
 void ot_capture_read(struct ot_engine *e, const struct ot_reply *reply)
 {
     const struct ot_read_reply *read = &reply->read;
+    bool counted = false;
     e->stats.reads++;
     ot_engine_clock(e, read->db_now_us);
     e->want_commands |=
@@ -179,12 +190,12 @@ void ot_capture_read(struct ot_engine *e, const struct ot_reply *reply)
         if (read->flush_lsn > e->flush_lsn)
             e->flush_lsn = read->flush_lsn;
         if (ot_gaps_stand(&e->gaps, &read->snapshot))
-            take(e, read);
+            counted = take(e, read);
         else
             e->next_read_us = e->now_us;
         ot_window_admit(e);
     }
-    ot_rows_unref(read->rows);
+    let_rows_go(e, read->rows, counted);
 }
 
 /* --- a load ------------------------------------------------------------------ */

@@ -43,6 +43,8 @@ void ot_drain_unqueue(struct ot_engine *e, uint32_t id)
 
 bool ot_drain_eligible(const struct ot_engine *e, const struct ot_entry *entry)
 {
+    if (entry->unread && entry->lane != OT_NIL)
+        return false;
     switch (entry->h.state) {
     case OT_HELD_BLOCKED:
         return true;

@@ -66,6 +66,22 @@ void ot_held_error(struct ot_engine *e, uint32_t id, const char *text)
 
 /* --- in the lane ---------------------------------------------------------- */
 
+/* Before all of higher seq, whatever was put at the end between them. */
+static uint32_t place(const struct ot_engine *e, const struct ot_lane *lane,
+                      int64_t seq)
+{
+    uint32_t after = lane->held_last;
+    for (uint32_t i = lane->held_last; i != OT_NIL;
+         i = e->entries[i].lane_prev) {
+        if (e->entries[i].at_end)
+            continue;
+        if (e->entries[i].h.seq < seq)
+            break;
+        after = e->entries[i].lane_prev;
+    }
+    return after;
+}
+
 void ot_held_link(struct ot_engine *e, uint32_t id, bool at_end)
 {
     struct ot_entry *entry = ot_entry(e, id);
@@ -73,12 +89,10 @@ void ot_held_link(struct ot_engine *e, uint32_t id, bool at_end)
     if (lane_id == OT_NIL)
         return;
     struct ot_lane *lane = ot_lane(e, lane_id);
-    uint32_t after = lane->held_last;
-    while (!at_end && after != OT_NIL &&
-           ot_entry(e, after)->h.seq > entry->h.seq)
-        after = ot_entry(e, after)->lane_prev;
+    uint32_t after = at_end ? lane->held_last : place(e, lane, entry->h.seq);
     uint32_t before =
         after == OT_NIL ? lane->held_first : ot_entry(e, after)->lane_next;
+    entry->at_end = at_end;
     entry->lane = lane_id;
     entry->lane_prev = after;
     entry->lane_next = before;
@@ -219,6 +233,7 @@ static void entry_free(struct ot_engine *e, uint32_t id)
     ot_drain_unqueue(e, id);
     ot_held_unlink(e, id);
     ot_index_del(&e->by_seq, (uint64_t)entry->h.seq);
+    e->unread -= entry->unread;
     entry->used = entry->unsaved = entry->writing = false;
     entry->next = e->free_entry;
     e->free_entry = id;
@@ -276,24 +291,39 @@ static void load_one(struct ot_engine *e, const struct ot_held *held)
         entry->h.key = 0;
     entry->unread =
         held->seq > e->read_position || ot_gaps_contain(&e->gaps, held->seq);
+    e->unread += entry->unread;
     ot_held_set(e, id, held->state, held->holds_key, held->next_us);
     if (held->state == OT_HELD_WAITING)
         ot_topic_waiting(e, held->topic);
 }
 
-/* A row was read: is it held, or was it since the load? Then it is settled:
- * the position stays behind what is held when an earlier event is not settled
- * yet, so that rows of held events are read once more. */
-bool ot_held_knows(struct ot_engine *e, int64_t seq)
+static void read_again(struct ot_engine *e, uint32_t id)
 {
+    struct ot_entry *entry = ot_entry(e, id);
+    if (!entry->unread)
+        return;
+    entry->unread = false;
+    e->unread--;
+    if (entry->lane != OT_NIL)
+        ot_lane_go(e, entry->lane);
+}
+
+/* Is the event held, or was it at the load and is settled since? Then its item
+ * is not needed. The position stays behind what is held when an earlier event
+ * is not settled yet, so that rows of held events are read once more; those
+ * that wait for their key go on only then, when what was read before them has
+ * taken its place. [INV-3] */
+bool ot_held_knows(struct ot_engine *e, uint32_t item)
+{
+    int64_t seq = ot_item(e, item)->event->seq;
     uint32_t id = ot_held_find(e, seq);
-    if (id != OT_NIL) {
-        ot_entry(e, id)->unread = false;
-        return true;
-    }
-    if (ot_index_find(&e->let_go, (uint64_t)seq) == OT_NIL)
+    if (id == OT_NIL && ot_index_find(&e->let_go, (uint64_t)seq) == OT_NIL)
         return false;
-    ot_index_del(&e->let_go, (uint64_t)seq);
+    ot_window_settle(e, item);
+    if (id != OT_NIL)
+        read_again(e, id);
+    else
+        ot_index_del(&e->let_go, (uint64_t)seq);
     return true;
 }
 
@@ -319,7 +349,7 @@ void ot_held_forget(struct ot_engine *e)
             drop_error(&e->entries[i]);
     e->nentries = 0;
     e->free_entry = OT_NIL;
-    e->held = 0;
+    e->held = e->unread = 0;
     ot_index_clear(&e->by_seq);
     ot_index_clear(&e->let_go);
     e->held_due.n = 0;

@@ -68,6 +68,7 @@ struct ot_entry {
     uint32_t lane, lane_prev, lane_next;
     uint32_t prev, next; /* fetch queue; free list */
     bool used;
+    bool at_end;   /* in its lane, but not by seq: it was due out of turn */
     bool loaded;   /* fetched: item takes part in its lane */
     bool unsaved;  /* the next write has it */
     bool writing;  /* the write under way has it */
@@ -75,7 +76,8 @@ struct ot_entry {
     bool fetching; /* the fetch under way has it */
     bool due;      /* its time has come */
     bool probe;    /* tries its topic */
-    bool unread;   /* of the load: its row is read once more */
+    bool unread;   /* of the load: its row is read once more, and maybe others
+                      of its key before it */
 };
 
 /* A key with something in memory or held. */
@@ -188,7 +190,8 @@ struct ot_engine {
     struct ot_entry *entries;
     size_t nentries, entries_size;
     uint32_t free_entry;
-    uint32_t held; /* in use */
+    uint32_t held;   /* in use */
+    uint32_t unread; /* of these */
     struct ot_index by_seq;
     struct ot_index let_go;  /* seqs that were unread when they were settled */
     struct ot_heap held_due; /* in wall time of the database */
@@ -295,7 +298,7 @@ void ot_ready_remove(struct ot_engine *, uint32_t item);
 /* held.c: entries, and their place in lanes */
 uint32_t ot_held_find(const struct ot_engine *, int64_t seq);
 void ot_held_load(struct ot_engine *, const struct ot_held *, size_t n);
-bool ot_held_knows(struct ot_engine *, int64_t seq); /* of a row just read */
+bool ot_held_knows(struct ot_engine *, uint32_t item); /* of a row read again */
 void ot_hold(struct ot_engine *, uint32_t item, enum ot_held_state,
              bool holds_key, int64_t next_us, const struct ot_completion *);
 void ot_held_keep(struct ot_engine *, uint32_t item, enum ot_held_state,
