@@ -403,6 +403,7 @@ struct ot_write_reply db_write(struct sim *s, int owner, int sub,
 static void free_batch(struct ot_rows *rows)
 {
     struct batch *batch = (struct batch *)rows;
+    batch->relay->alive -= rows->n;
     if (batch->window)
         batch->relay->pinned -= rows->n;
     ot_free(batch);
@@ -445,6 +446,7 @@ struct ot_rows *db_rows(struct sim *s, struct relay *r, const int *events,
         fill(s, r, &batch->events[i], events[i], text);
         batch->rows.bytes += ot_event_bytes(&batch->events[i]);
     }
+    r->alive += (uint32_t)n;
     if (window)
         r->pinned += (uint32_t)n;
     return &batch->rows;

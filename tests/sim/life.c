@@ -42,7 +42,7 @@ static void clear(struct sim *s)
     memset(s->subs, 0, sizeof(s->subs));
     for (int i = 0; i < RELAYS; i++) {
         s->relays[i].engine = NULL;
-        s->relays[i].pinned = 0;
+        s->relays[i].pinned = s->relays[i].alive = 0;
         s->relays[i].nflights = 0;
     }
     s->owners = 0;
@@ -146,7 +146,10 @@ static void link_trouble(struct sim *s, struct relay *r)
 {
     if (r->engine == NULL || r->frozen)
         return;
-    unsigned kind = pick(&s->tape, 16);
+    unsigned kind = pick(&s->tape, 2 * KINDS);
+    for (unsigned i = 0; i < KINDS && kind < KINDS; i++)
+        if (r->link.stage[kind] == IDLE)
+            kind = (kind + 1) % KINDS;
     if (kind >= KINDS || r->link.stage[kind] == IDLE) {
         link_break(s, r, false);
         REACH(s, BROKEN_LINK);

@@ -263,9 +263,9 @@ int main(int argc, char **argv)
             status |= run_tape(&s, &a, argv[i]);
         return status;
     }
-    if (!a.one && !a.quiet)
+    if (!a.one)
         status = run_tapes(&s, &a, &tapes);
-    if (status == 0 && tapes > 0)
+    if (status == 0 && tapes > 0 && !a.quiet)
         printf("%u kept tapes, nothing broken\n", tapes);
     return status != 0 ? status : run_seeds(&s, &a);
 }

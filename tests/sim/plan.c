@@ -71,6 +71,7 @@ static void choose_features(struct sim *s)
     plan->clocks = a & 4;
     plan->crowd = (a & 0x18) == 0x18;
     plan->embedded = (a & 0xe0) == 0xe0;
+    plan->idle = pick(&s->tape, 4) == 3;
     plan->rare = 2 + pick(&s->tape, 4) * 4;
     plan->nrelays = 1 + (int)(unsigned[]){0, 1, 1, 2}[pick(&s->tape, 4)];
     plan->nsubs = pick(&s->tape, 8) == 7 ? 2 : 1;
@@ -101,6 +102,7 @@ static void choose_options(struct sim *s)
     opt->leave_out_seqs = (int64_t[]){0, 1, 3, 256}[pick(tape, 4)];
     opt->held_max = pick(tape, 6) == 5 ? 2 : 100;
     opt->lease_ttl_us = (300 + (int64_t)pick(tape, 3) * 700) * MS;
+    opt->poll_min_us = pick(tape, 2) ? 2 * MS : MS / 10;
     opt->poll_max_us = (5 + (int64_t)pick(tape, 4) * 60) * MS;
     opt->cursor_us = (int64_t)pick(tape, 3) * 20 * MS;
     opt->retry_min_us = (1 + (int64_t)pick(tape, 3) * 20) * MS;

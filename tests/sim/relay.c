@@ -99,6 +99,9 @@ static void watch(struct sim *s, struct relay *r)
     if (e->in_flight != r->nflights)
         broken(s, "INV-7", -1, "relay %d counts %u in flight, the sink %zu",
                r->owner, e->in_flight, r->nflights);
+    if (e->pinned > r->alive)
+        broken(s, "INV-8", -1, "relay %d counts %u rows as pinned, %u are",
+               r->owner, e->pinned, r->alive);
     if (r->resets != e->stats.resets) {
         r->resets = e->stats.resets;
         r->ok = 0;

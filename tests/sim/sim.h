@@ -204,7 +204,8 @@ struct relay {
     set ok;          /* acknowledged since the last reset */
     uint64_t resets; /* as of ok */
     uint64_t reads;  /* when calm began */
-    uint32_t pinned; /* rows of reads */
+    uint32_t pinned; /* rows of reads … */
+    uint32_t alive;  /* … and of fetches, not given back */
     /* the sink's view of limits */
     int64_t not_before_us, limit_tat_ns, down_us, up_us;
     bool probing, down;
@@ -234,7 +235,7 @@ struct plan {
     uint8_t trouble[64];
     unsigned ntrouble;
     bool slow_commit, prepare, savepoints, bulk, filter, schedule, faults,
-        poison, flaky, topics, batches, lost_acks, partial, large, clocks,
+        poison, flaky, topics, batches, lost_acks, partial, idle, large, clocks,
         commands, crowd;
     unsigned rare; /* faults are once in so many */
     struct ot_engine_options opt;

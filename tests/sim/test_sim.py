@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import build  # noqa: E402
+import mutants  # noqa: E402
 
 SEEDS = build.ROOT / "tests/seeds"
 SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 250_000))
@@ -76,3 +77,15 @@ def test_a_kept_tape_is_replayed(quick):
     ]
     assert len(runs[0].splitlines()) > 20
     assert runs[0].splitlines()[:-1] == runs[1].splitlines()[:-1]
+
+
+def test_mistakes_are_caught():
+    """Each known mistake is noticed: the simulator can fail."""
+    survivors, count = [], 0
+    for mutant, law, schedules in mutants.run():
+        count += 1
+        print(f"{mutant.name:28} {law or 'SURVIVED':20} {schedules:>6}")
+        if law is None:
+            survivors.append(mutant.name)
+    assert not survivors
+    assert count >= 40

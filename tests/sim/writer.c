@@ -205,6 +205,14 @@ static void savepoint(struct sim *s, struct tx *tx)
     REACH(s, SAVEPOINT);
 }
 
+/* Visible first, without locks a moment later. */
+static void end(struct sim *s, int open, bool commit, bool flush)
+{
+    finish(s, tx_of(s, open), commit, flush);
+    if (pick(&s->tape, 4) != 3)
+        writer_unlock(s, open);
+}
+
 static void go_on(struct sim *s, int open)
 {
     struct tape *tape = &s->tape;
@@ -216,9 +224,11 @@ static void go_on(struct sim *s, int open)
     }
     unsigned what = pick(tape, 16);
     bool flush = !s->plan.embedded && !(s->plan.slow_commit && one_in(tape, 2));
+    if (s->plan.idle && what >= 6 && pick(tape, 32) != 31)
+        return; /* it does other things */
     if (tx->state == TX_PREPARED) {
         if (what < 4)
-            finish(s, tx, what != 3, flush);
+            end(s, open, what != 3, flush);
     } else if (tx->drawn >= 0 && what < 12) {
         insert(s, tx);
     } else if (what < 5 && has_room(s, 1) && tx->drawn < 0) {
@@ -232,7 +242,7 @@ static void go_on(struct sim *s, int open)
     } else if (what == 7 && s->plan.prepare && tx->xid != 0) {
         prepare(s, tx);
     } else {
-        finish(s, tx, what != 15, flush);
+        end(s, open, what != 15, flush);
     }
 }
 
