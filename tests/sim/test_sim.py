@@ -18,7 +18,7 @@ import build  # noqa: E402
 import mutants  # noqa: E402
 
 SEEDS = build.ROOT / "tests/seeds"
-SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 250_000))
+SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 400_000))
 SEED = int(os.environ.get("SIM_SEED", 1))
 
 
@@ -32,6 +32,7 @@ def start(program, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.timeout(600)
 def test_many_schedules(quick):
     """Two processes, other seeds each: nothing is broken, and every state of
     the protocol is reached."""
@@ -45,16 +46,15 @@ def test_many_schedules(quick):
         assert child.returncode == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a key is sent on while an event is held")
+@pytest.mark.xfail(strict=True, reason="I14: the breaker probes without a pause")
 def test_known(quick, tmp_path):
-    """INV-6 is broken when an event that was held at a load is read again: rare,
-    one schedule in half a million."""
-    child = subprocess.run(
-        [quick, "--seed", "609931"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    assert child.returncode == 0
+    """No event is harmed; rare, one schedule in a million."""
+    command = [quick, "--seed", "908745"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
 
 
+@pytest.mark.timeout(600)
 def test_with_sanitizers():
     """Fewer, and each block of memory is watched."""
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BUILD"]) / "tests/sim"

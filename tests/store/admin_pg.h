@@ -13,6 +13,9 @@ static struct ot_admin *admin;
 static struct outtray_error err;
 static const struct ot_init_options no_options;
 
+/* How long open_as waits for a server. */
+static const char *patience = "10s";
+
 static inline int open_as(const char *url, const char *outbox,
                           struct ot_admin **out)
 {
@@ -20,7 +23,7 @@ static inline int open_as(const char *url, const char *outbox,
     int rc;
 
     assert_int_equal(
-        outtray_conf_set(c, "store.connect_timeout_ms", "500", &err), 0);
+        outtray_conf_set(c, "store.connect_timeout_ms", patience, &err), 0);
     ot_error_clear(&err);
     rc = ot_postgres_admin_ops.open(out, c, &err);
     outtray_conf_free(c);

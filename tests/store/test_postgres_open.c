@@ -53,7 +53,9 @@ static void wrong_servers(void **state)
     refuse_open(url, OUTTRAY_E_STORE_UNAVAILABLE, "host and port");
     snprintf(hosts, sizeof(hosts), "127.0.0.1:%d", port);
     make_url(url, NULL, hosts, NULL);
+    patience = "500";
     refuse_open(url, OUTTRAY_E_STORE_UNAVAILABLE, "no answer within 500 ms");
+    patience = "3s";
     /* Of several hosts, one that answers is enough. */
     ok(ot_url_parse(pg.url, &real, &err));
     snprintf(hosts, sizeof(hosts), "127.0.0.1:%d,%s", port, real.hosts);
@@ -62,6 +64,7 @@ static void wrong_servers(void **state)
     ok(open_as(url, "shop", &a));
     a->ops->close(a);
     close(fd);
+    patience = "10s";
 }
 
 static void wrong_logins(void **state)
