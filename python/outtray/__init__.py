@@ -14,6 +14,7 @@ from . import errors
 from ._core import version as _version
 from .aio import AsyncRelay
 from .errors import *  # noqa: F403
+from .inbox import Inbox
 from .outbox import Event, Outbox, Serializer, json_serializer
 from .relay import Relay, RelayStats
 
@@ -22,6 +23,7 @@ __version__: str = _version()
 __all__ = [
     "AsyncRelay",
     "Event",
+    "Inbox",
     "Outbox",
     "Relay",
     "RelayStats",

@@ -24,9 +24,10 @@ class Outboxes:
 
     def empty(self):
         if self.kind == "pg":
-            self.query("TRUNCATE outtray.event, orders")
+            self.query("TRUNCATE outtray.event, outtray.inbox, orders")
         else:
             self.query("DELETE FROM outtray_event")
+            self.query("DELETE FROM outtray_inbox")
             self.query("DELETE FROM orders")
 
     def orders(self):

@@ -216,3 +216,10 @@ assert grown < 2_000_000, f"{grown} bytes more are resident"
 
 def test_no_leak():
     subprocess.run([sys.executable, "-c", LEAK], check=True, cwd=os.sep)
+
+
+def test_types():
+    """mypy --strict has nothing to say."""
+    command = [sys.executable, "-m", "mypy", "--cache-dir", os.devnull]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,6 +20,9 @@ class Adapter(Protocol):
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         """Execute it."""
 
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        """Execute it; the first row, or None."""
+
 
 class AsyncAdapter(Protocol):
     """The same of an asynchronous driver."""
@@ -27,6 +30,8 @@ class AsyncAdapter(Protocol):
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]: ...
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None: ...
+
+    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any: ...
 
 
 # module.class of a connection: (module here, class there)

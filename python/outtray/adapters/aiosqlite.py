@@ -23,3 +23,6 @@ class Aiosqlite:
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         cursor = await conn.execute(sql, params)
         await cursor.close()
+
+    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return next(iter(await conn.execute_fetchall(sql, params)), None)

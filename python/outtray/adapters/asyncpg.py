@@ -23,3 +23,6 @@ class Asyncpg:
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         await conn.execute(sql, *params)
+
+    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return await conn.fetchrow(sql, *params)

@@ -36,3 +36,8 @@ class Django:
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         with conn.cursor() as cursor:
             cursor.execute(sql, params)
+
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        with conn.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchone()

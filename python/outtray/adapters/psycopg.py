@@ -43,6 +43,9 @@ class Psycopg:
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.execute(sql, params)
 
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return conn.execute(sql, params).fetchone()
+
 
 class AsyncPsycopg:
     """begin and execute."""
@@ -53,3 +56,6 @@ class AsyncPsycopg:
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         await conn.execute(sql, params)
+
+    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return await (await conn.execute(sql, params)).fetchone()

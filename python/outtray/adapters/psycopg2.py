@@ -34,3 +34,8 @@ class Psycopg2:
         # Not the connection's cursor_factory, which may be of any kind.
         with conn.cursor(cursor_factory=cursor) as one:
             one.execute(sql, params)
+
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        with conn.cursor(cursor_factory=cursor) as one:
+            one.execute(sql, params)
+            return one.fetchone()

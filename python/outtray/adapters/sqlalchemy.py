@@ -95,6 +95,9 @@ class AlchemyConnection:
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.exec_driver_sql(sql, params).close()
 
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return conn.exec_driver_sql(sql, params).first()
+
 
 class AlchemySession(AlchemyConnection):
     """The connection of a session."""
@@ -116,6 +119,9 @@ class AsyncAlchemyConnection:
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         (await conn.exec_driver_sql(sql, params)).close()
+
+    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        return (await conn.exec_driver_sql(sql, params)).first()
 
 
 class AsyncAlchemySession(AsyncAlchemyConnection):

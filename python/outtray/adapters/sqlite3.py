@@ -42,3 +42,7 @@ class Sqlite3:
 
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.execute(sql, params).close()
+
+    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+        # To the end: an open statement would keep the file locked.
+        return next(iter(conn.execute(sql, params).fetchall()), None)
