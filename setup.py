@@ -109,16 +109,14 @@ def schema_c():
 
 
 def swig():
-    """The command: SWIG of PyPI where it is installed, else the system's."""
+    """The command: SWIG of PyPI where it is installed, else the system's;
+    empty: there is none."""
     if os.environ.get("SWIG"):
         return [os.environ["SWIG"]]
     try:
         import swig  # noqa: F401
     except ImportError:
-        return [
-            shutil.which("swig")
-            or sys.exit("outtray: SWIG is missing: pip install swig")
-        ]
+        return [found] if (found := shutil.which("swig")) else []
     return [sys.executable, "-c", "import sys, swig; sys.exit(swig.swig())"]
 
 
@@ -136,6 +134,8 @@ def generate(folder):
     made, inputs = folder / "outtray_wrap.c", pathlib.Path("bindings").glob("**/*.i")
     if modified(made) > max(map(modified, [*inputs, "setup.py"])):
         return
+    if not swig():
+        sys.exit("outtray: SWIG is missing: pip install 'swig>=4.4.1'")
     command = [*swig(), "-python", "-Wall", "-Werror", "-interface", "_native"]
     command += ["-Ibindings", "-Ilibcore/include", "-outdir", str(folder)]
     command += ["-o", str(folder / "outtray_wrap.c"), "bindings/outtray.i"]
@@ -149,7 +149,7 @@ def modified(name):
 def abi3():
     """May one file serve all versions of CPython? SWIG writes such code since
     4.4.1; the sdist was made with one that does."""
-    return SHIPPED.exists() or swig_version() >= (4, 4, 1)
+    return SHIPPED.exists() or not swig() or swig_version() >= (4, 4, 1)
 
 
 class BuildExtension(build_ext):
@@ -255,6 +255,8 @@ def extension():
 
 setup(
     version=version(),
+    # Asked for before the build, where the sdist has not brought the result.
+    setup_requires=[] if SHIPPED.exists() else ["swig>=4.4.1"],
     ext_modules=[extension()],
     cmdclass={
         "build_ext": BuildExtension,
