@@ -118,7 +118,10 @@ def judge(program):
     command += ["--schedules", str(SCHEDULES)]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired:
@@ -166,12 +169,15 @@ def main():
     began, survivors, count = time.monotonic(), [], 0
     for mutant, law, schedules in run(sys.argv[1:]):
         count += 1
-        print(f"{mutant.name:28} {law or 'SURVIVED':20} {schedules:>6}  {mutant.what}",
-              flush=True)
+        print(
+            f"{mutant.name:28} {law or 'SURVIVED':20} {schedules:>6}  {mutant.what}",
+            flush=True,
+        )
         if law is None:
             survivors.append(mutant.name)
-    print(f"{count - len(survivors)} of {count} caught, "
-          f"{time.monotonic() - began:.0f} s")
+    print(
+        f"{count - len(survivors)} of {count} caught, {time.monotonic() - began:.0f} s"
+    )
     return 1 if survivors else 0
 
 

@@ -14,8 +14,9 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import build  # noqa: E402
 import mutants  # noqa: E402
+
+import build  # noqa: E402
 
 SEEDS = build.ROOT / "tests/seeds"
 SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 400_000))
