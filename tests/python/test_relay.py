@@ -96,10 +96,8 @@ def test_others_run_while_it_waits(sqlite_outbox, file):
     """The interpreter's lock is free meanwhile."""
     slow = {"relay.poll_min_ms": 5000, "relay.poll_max_ms": 5000}
     with outtray.Relay(sqlite_outbox.url, f"file://{file}", settings=slow) as relay:
-        while relay.step(0):
-            if relay.stats().reads > 0 and (relay.timeout() or 0) > 1:
-                break
-            time.sleep(0.001)
+        while relay.stats().reads == 0:
+            relay.step(0.1)
         turns = []
         stop = threading.Event()
 
@@ -111,12 +109,12 @@ def test_others_run_while_it_waits(sqlite_outbox, file):
         thread = threading.Thread(target=count)
         thread.start()
         started = time.monotonic()
-        relay.step(0.8)
+        while time.monotonic() < started + 0.8:
+            relay.step(0.8)  # it may come back sooner, to look around
         ended = time.monotonic()
         stop.set()
         thread.join()
     inside = [one for one in turns if started < one < ended]
-    assert ended - started > 0.5
     assert len(inside) > 20
 
 
