@@ -13,7 +13,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import build
+import simulator
 
 LIST = pathlib.Path(__file__).parent / "mutants.txt"
 SCHEDULES = 10_000
@@ -50,7 +50,7 @@ def read_list(text):
 
 
 def path_of(name):
-    return (build.SOURCE if "/" in name else build.SIM) / name
+    return (simulator.SOURCE if "/" in name else simulator.SIM) / name
 
 
 def apply(text, before, after, where):
@@ -86,34 +86,34 @@ def make(mutant, folder, objects):
     changed = {path_of(name): folder / name for name in texts if name.endswith(".c")}
     if any(name.endswith(".h") for name in texts):
         for source in objects:  # all that might include it
-            if source.parent == build.SIM and source not in changed:
+            if source.parent == simulator.SIM and source not in changed:
                 changed[source] = folder / source.name
                 changed[source].write_text(source.read_text())
     mine = dict(objects)
     for source, copy in changed.items():
         mine[source] = copy.with_suffix(".o")
-        build.compile_one(copy, mine[source], [f"-I{folder}", *build.INCLUDES])
+        simulator.compile_one(copy, mine[source], [f"-I{folder}", *simulator.INCLUDES])
     program = folder / "sim"
-    build.link(mine.values(), program)
+    simulator.link(mine.values(), program)
     return program, mine
 
 
 def make_test(name, folder, objects):
     """Builds a test of tests/engine with the engine of these objects."""
-    mine = [o for source, o in objects.items() if source.parent != build.SIM]
-    tests = build.ROOT / "tests"
+    mine = [o for source, o in objects.items() if source.parent != simulator.SIM]
+    tests = simulator.ROOT / "tests"
     shared = [p for p in (tests / "engine").glob("*.c") if p.name[:5] != "test_"]
     for source in [tests / f"{name}.c", *shared]:
         mine.append(folder / f"test-{source.stem}.o")
-        includes = [f"-I{folder}", f"-I{tests}", *build.INCLUDES]
-        build.compile_one(source, mine[-1], includes)
-    build.link([*mine, "-lcmocka"], folder / "test")
+        includes = [f"-I{folder}", f"-I{tests}", *simulator.INCLUDES]
+        simulator.compile_one(source, mine[-1], includes)
+    simulator.link([*mine, "-lcmocka"], folder / "test")
     return folder / "test"
 
 
 def judge(program):
     """(caught by what, after how many schedules), or (None, how many)."""
-    seeds = build.ROOT / "tests/seeds"
+    seeds = simulator.ROOT / "tests/seeds"
     command = [program, "--quiet", "--partly", "--tapes", seeds]
     command += ["--schedules", str(SCHEDULES)]
     try:
@@ -156,8 +156,8 @@ def tried(mutant, folder, objects):
 
 def run(names=()):
     """Yields (mutant, law or None, schedules)."""
-    folder = build.ROOT / "build/sim/mutants"
-    objects = build.build(build.ROOT / "build/sim")[1]
+    folder = simulator.ROOT / "build/sim/mutants"
+    objects = simulator.build(simulator.ROOT / "build/sim")[1]
     chosen = [m for m in read_list(LIST.read_text()) if not names or m.name in names]
     with ThreadPoolExecutor(JOBS) as pool:
         results = pool.map(lambda m: tried(m, folder, objects), chosen)

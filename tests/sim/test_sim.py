@@ -15,17 +15,16 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import mutants  # noqa: E402
+import simulator  # noqa: E402
 
-import build  # noqa: E402
-
-SEEDS = build.ROOT / "tests/seeds"
+SEEDS = simulator.ROOT / "tests/seeds"
 SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 400_000))
 SEED = int(os.environ.get("SIM_SEED", 1))
 
 
 @pytest.fixture(scope="session")
 def quick():
-    return build.build(build.ROOT / "build/sim")[0]
+    return simulator.build(simulator.ROOT / "build/sim")[0]
 
 
 def start(program, *arguments):

@@ -1,7 +1,7 @@
 """Builds the simulator without sanitizers, quick and with assertions; and
 copies of it whose engine has a mistake.
 
-    build.py [FOLDER]        the simulator alone
+    simulator.py [FOLDER]        the simulator alone
 """
 
 import os
