@@ -25,6 +25,35 @@ struct outtray_handle {
     unsigned lost;
 };
 
+/* A batch that a language holds. */
+struct outtray_taken {
+    struct outtray_batch *batch; /* NULL once it is closed */
+};
+
+static void taken_close(struct outtray_taken *t)
+{
+    outtray_batch_close(t->batch);
+    t->batch = NULL;
+}
+
+static struct outtray_taken *handle_take(struct outtray_handle *h,
+                                         struct outtray_batch_limits limits,
+                                         struct outtray_error *err)
+{
+    struct outtray_taken *t = calloc(1, sizeof(*t));
+
+    if (t == NULL) {
+        err->code = OUTTRAY_E_NOMEM;
+        snprintf(err->text, sizeof(err->text), "%s",
+                 outtray_error_text(err->code));
+        return NULL;
+    }
+    if (outtray_relay_take(h->relay, &limits, &t->batch, err) == 1)
+        return t;
+    free(t);
+    return NULL;
+}
+
 static void handle_log(void *ctx, enum outtray_log_level level,
                        const char *facility, const char *text)
 {

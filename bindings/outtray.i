@@ -30,5 +30,6 @@ typedef int outtray_rc;
 %include "conf.i"
 %include "enqueue.i"
 %include "relay.i"
+%include "batch.i"
 %include "sqlite.i"
 %include "cli.i"

@@ -88,6 +88,13 @@
     }
 %}
 
+%typemap(out) const struct outtray_batch_event * %{
+    $result = $1 != NULL ? batch_event_value($1, NULL, NULL)
+                         : Py_NewRef(Py_None);
+    if ($result == NULL)
+        SWIG_fail;
+%}
+
 /* A tuple of bytes. */
 %typemap(in) (int argc, char **argv) %{
     $2 = arguments_read($input, &$1);
@@ -99,4 +106,12 @@
 %}
 %typemap(freearg) (int argc, char **argv) %{
     free($2);
+%}
+
+/* All events of a batch in one call. */
+%inline %{
+PyObject *batch_events(struct outtray_taken *t)
+{
+    return batch_value(t->batch);
+}
 %}

@@ -239,6 +239,104 @@ static PyObject *statement_value(const struct outtray_statement *s)
     return value;
 }
 
+/* --- batches ------------------------------------------------------------- */
+
+static PyObject *text_value(const struct outtray_slice *text)
+{
+    if (text->p == NULL)
+        return Py_NewRef(Py_None);
+    return PyUnicode_DecodeUTF8(text->p, (Py_ssize_t)text->n, "replace");
+}
+
+static PyObject *bytes_value(const struct outtray_slice *bytes)
+{
+    if (bytes->p == NULL)
+        return Py_NewRef(Py_None);
+    return PyBytes_FromStringAndSize(bytes->p, (Py_ssize_t)bytes->n);
+}
+
+/* The text of the event before is taken once more if it is the same: most
+ * events of a batch share topic and type. */
+static PyObject *shared_value(const struct outtray_slice *text,
+                              const struct outtray_slice *before,
+                              PyObject *value)
+{
+    if (value != NULL && text->p != NULL && before->p != NULL &&
+        text->n == before->n && memcmp(text->p, before->p, text->n) == 0)
+        return Py_NewRef(value);
+    return text_value(text);
+}
+
+enum {
+    TAKEN_ID,
+    TAKEN_TOPIC,
+    TAKEN_KEY,
+    TAKEN_TYPE,
+    TAKEN_HEADERS,
+    TAKEN_PAYLOAD,
+    TAKEN_ORDER,
+    TAKEN_CREATED_US,
+    TAKEN_ATTEMPTS,
+    TAKEN_MAYBE_DUPLICATE,
+    TAKEN_MEMBERS
+};
+
+/* A tuple; before and its value: the event before, or NULL. */
+static PyObject *batch_event_value(const struct outtray_batch_event *e,
+                                   const struct outtray_batch_event *before,
+                                   PyObject *value)
+{
+    PyObject *member[TAKEN_MEMBERS];
+    PyObject *topic = NULL, *type = NULL, *tuple = PyTuple_New(TAKEN_MEMBERS);
+    bool whole = tuple != NULL;
+
+    if (tuple == NULL)
+        return NULL;
+    if (value != NULL) {
+        topic = PyTuple_GetItem(value, TAKEN_TOPIC);
+        type = PyTuple_GetItem(value, TAKEN_TYPE);
+    }
+    if (before == NULL)
+        before = e;
+    member[TAKEN_ID] = text_value(&e->event.id);
+    member[TAKEN_TOPIC] =
+        shared_value(&e->event.topic, &before->event.topic, topic);
+    member[TAKEN_KEY] = text_value(&e->event.key);
+    member[TAKEN_TYPE] =
+        shared_value(&e->event.type, &before->event.type, type);
+    member[TAKEN_HEADERS] = text_value(&e->event.headers);
+    member[TAKEN_PAYLOAD] = bytes_value(&e->event.payload);
+    member[TAKEN_ORDER] = text_value(&e->order);
+    member[TAKEN_CREATED_US] = PyLong_FromLongLong(e->created_us);
+    member[TAKEN_ATTEMPTS] = PyLong_FromUnsignedLong(e->attempts);
+    member[TAKEN_MAYBE_DUPLICATE] = PyBool_FromLong(e->maybe_duplicate);
+    for (Py_ssize_t i = 0; i < TAKEN_MEMBERS; i++) {
+        whole = whole && member[i] != NULL;
+        PyTuple_SetItem(tuple, i, member[i]); /* takes it over */
+    }
+    if (!whole)
+        Py_CLEAR(tuple);
+    return tuple;
+}
+
+/* A list of such tuples. */
+static PyObject *batch_value(const struct outtray_batch *batch)
+{
+    const struct outtray_batch_event *before = NULL, *e;
+    const size_t n = outtray_batch_size(batch);
+    PyObject *value = NULL, *list = PyList_New((Py_ssize_t)n);
+
+    for (size_t i = 0; i < n && list != NULL; i++, before = e) {
+        e = outtray_batch_event(batch, i);
+        value = batch_event_value(e, before, value);
+        if (value == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SetItem(list, (Py_ssize_t)i, value);
+    }
+    return list;
+}
+
 /* --- arguments of a command line ----------------------------------------- */
 
 /* A tuple of bytes, which outlive the array. */

@@ -7,6 +7,7 @@
 #include "outtray/conf.h"
 #include "outtray/enqueue.h"
 #include "outtray/relay.h"
+#include "outtray/batch.h"
 #include "outtray/cli.h"
 
 #endif

@@ -38,6 +38,8 @@ def test_no_sink(sqlite_shop):
     assert "no sink is named" in failed.stderr
     failed = sqlite_shop.run("relay", "--sink", "kafak://x", status=2)
     assert "kafak" in failed.stderr and "kafka" in failed.stderr
+    failed = sqlite_shop.run("relay", "--sink", "script:", status=2)
+    assert "taken by the program" in failed.stderr
 
 
 def test_no_outbox(outtray, store_url):

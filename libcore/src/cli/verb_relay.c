@@ -123,13 +123,14 @@ static int hurry(struct ot_cli *cli)
     return rc;
 }
 
-static int run(struct ot_cli *cli, int argc, char **argv)
+static bool sink_is(const struct ot_cli *cli, const char *scheme)
 {
-    struct running run = {.cli = cli, .begun_us = ot_now_us()};
-    (void)argv;
-    int rc = ot_cli_args(cli, argc, 0, 0);
-    if (rc != 0)
-        return rc;
+    return strncmp(ot_conf_secret(cli->conf, "sink.url"), scheme,
+                   strlen(scheme)) == 0;
+}
+
+static int check_sink(struct ot_cli *cli)
+{
     if (!ot_conf_is_set(cli->conf, "sink.url")) {
         ot_cli_fix(cli, "--sink stdout: to see the events, or --sink "
                         "kafka://HOST:PORT");
@@ -137,9 +138,25 @@ static int run(struct ot_cli *cli, int argc, char **argv)
                        "no sink is named: give --sink URL, or set "
                        "OUTTRAY_SINK_URL or sink.url in a file");
     }
+    if (!sink_is(cli, "script:"))
+        return 0;
+    ot_cli_fix(cli, "--sink stdout: to see the events");
+    return ot_fail(&cli->err, OUTTRAY_E_MISUSE,
+                   "sink.url: the events of script: are taken by the program "
+                   "that runs the relay, which this one does not do");
+}
+
+static int run(struct ot_cli *cli, int argc, char **argv)
+{
+    struct running run = {.cli = cli, .begun_us = ot_now_us()};
+    (void)argv;
+    int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc == 0)
+        rc = check_sink(cli);
+    if (rc != 0)
+        return rc;
     ot_cli_log_init(&run.log, cli);
-    run.to_stdout =
-        strncmp(ot_conf_secret(cli->conf, "sink.url"), "stdout", 6) == 0;
+    run.to_stdout = sink_is(cli, "stdout");
     rc = run.to_stdout ? hurry(cli) : 0;
     if (rc != 0)
         return rc;

@@ -1,5 +1,6 @@
 /* relay.c - the public relay: one subscription from a store to a sink. */
 #include "outtray/relay.h"
+#include "outtray/batch.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "relay/options.h"
 #include "relay/report.h"
 #include "relay/retention.h"
+#include "sink/script/script.h"
 
 struct outtray_relay {
     struct outtray_conf *conf;
@@ -162,13 +164,20 @@ void outtray_relay_close(struct outtray_relay *relay)
 
 static void begin_stop(struct outtray_relay *relay, int64_t now_us)
 {
+    int64_t soft_us = ot_conf_us(relay->conf, "relay.stop_soft_ms");
+
     if (relay->stopping)
         return;
     relay->stopping = true;
     relay->driver.wake_us = 0;
-    ot_engine_stop(relay->engine,
-                   now_us + ot_conf_us(relay->conf, "relay.stop_soft_ms"),
+    /* A program that asks to stop wants no more events, only to settle those
+     * that it has. */
+    if (ot_script_is(relay->sink))
+        soft_us = 0;
+    ot_engine_stop(relay->engine, now_us + soft_us,
                    now_us + ot_conf_us(relay->conf, "relay.stop_hard_ms"));
+    if (ot_script_is(relay->sink))
+        ot_script_stop(relay->sink);
 }
 
 /* What time will not cure ends the relay while it starts, so that whoever
@@ -249,13 +258,18 @@ static int64_t step_until_us(const struct outtray_relay *relay, int timeout_ms)
     return until_us < limit_us ? until_us : limit_us;
 }
 
+static int fail_forked(struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_FORKED,
+                   "this relay was opened before fork(); open one in the "
+                   "child instead");
+}
+
 int outtray_relay_step(struct outtray_relay *relay, int timeout_ms,
                        struct outtray_error *err)
 {
     if (relay->pid != getpid())
-        return ot_fail(err, OUTTRAY_E_FORKED,
-                       "this relay was opened before fork(); open one in the "
-                       "child instead");
+        return fail_forked(err);
     if (!relay->driver.done) {
         ot_loop_wait(relay->loop, step_until_us(relay, timeout_ms));
         turn(relay);
@@ -281,6 +295,26 @@ void outtray_relay_stop(struct outtray_relay *relay)
 {
     atomic_store(&relay->stop_asked, true);
     ot_loop_wake(relay->loop);
+}
+
+int outtray_relay_take(struct outtray_relay *relay,
+                       const struct outtray_batch_limits *limits,
+                       struct outtray_batch **out, struct outtray_error *err)
+{
+    *out = NULL;
+    if (relay->pid != getpid())
+        return fail_forked(err);
+    if (!ot_script_is(relay->sink))
+        return ot_fail(err, OUTTRAY_E_MISUSE,
+                       "this relay has a sink of its own that takes the "
+                       "events: set sink.url to script: to take them here");
+    return ot_script_take(relay->sink, limits, out, err);
+}
+
+bool outtray_relay_ready(const struct outtray_relay *relay)
+{
+    return relay->pid == getpid() && ot_script_is(relay->sink) &&
+           ot_script_ready(relay->sink);
 }
 
 void outtray_relay_until_empty(struct outtray_relay *relay)

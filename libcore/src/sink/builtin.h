@@ -8,6 +8,7 @@ extern const struct ot_sink_ops ot_sink_null;
 extern const struct ot_sink_ops ot_sink_file;
 extern const struct ot_sink_ops ot_sink_stdout;
 extern const struct ot_sink_ops ot_sink_fault;
+extern const struct ot_sink_ops ot_sink_script;
 #ifdef OUTTRAY_WITH_KAFKA
 extern const struct ot_sink_ops ot_sink_kafka;
 #endif

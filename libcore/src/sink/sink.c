@@ -13,13 +13,14 @@ static const struct {
     {"kafka", NULL},
 #endif
 
-    {"file", &ot_sink_file},   {"stdout", &ot_sink_stdout},
-    {"null", &ot_sink_null},   {"fault", &ot_sink_fault},
+    {"file", &ot_sink_file},     {"stdout", &ot_sink_stdout},
+    {"null", &ot_sink_null},     {"fault", &ot_sink_fault},
+    {"script", &ot_sink_script},
 };
 
 static const char known_text[] =
     "kafka://host:port,host:port, file:///path, stdout:, null:, "
-    "fault:?script=...";
+    "script:, fault:?script=...";
 
 const char *ot_outcome_name(enum ot_outcome outcome)
 {
