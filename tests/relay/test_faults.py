@@ -14,8 +14,7 @@ import psycopg
 import pytest
 from kafka_server import Kafka
 from pg_server import Postgres
-from topics import Topics
-from traffic import Traffic
+from shop import Shop
 
 SHORT_LEASE = ("--set", "relay.lease_ttl_ms=1s")
 
@@ -37,51 +36,6 @@ def broker(tmp_path_factory):
     cluster = Kafka(tmp_path_factory.mktemp("kafka")).start()
     yield cluster
     cluster.stop()
-
-
-class Shop:
-    """An outbox with an application on it."""
-
-    def __init__(self, server, broker, outtray):
-        self.server, self.broker, self.outtray = server, broker, outtray
-        self.node = broker.nodes[0]
-        self.kafka = Topics(broker.bootstrap)
-        self.name = f"t{os.urandom(4).hex()}"
-        self.url = server.url.rpartition("/")[0] + "/" + self.name
-        self.query("CREATE DATABASE " + self.name, url=server.url)
-        outtray.env = {
-            "OUTTRAY_STORE_URL": self.url,
-            "OUTTRAY_SINK_URL": self.kafka.url,
-        }
-        outtray.run("init")
-
-    def query(self, sql, *parameters, url=None):
-        with psycopg.connect(url or self.url, autocommit=True) as connection:
-            cursor = connection.execute(sql, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def traffic(self, **options):
-        topic = options.pop("topic", None) or self.kafka.topic()
-        return Traffic(self.url, topic, **options)
-
-    def relay(self, *options):
-        return self.outtray.start("relay", "--log.format", "json", *options)
-
-    def moved(self, running, seconds=20):
-        """Wait until the relay has published something new."""
-        before = self.query("SELECT max(position) FROM outtray.cursor")[0][0] or 0
-        running.wait_for(
-            lambda: (
-                (self.query("SELECT max(position) FROM outtray.cursor")[0][0] or 0)
-                > before + 20
-            ),
-            seconds,
-        )
-
-    def tally(self, traffic, seconds=40):
-        traffic.stop()
-        traffic.drained(seconds)
-        return traffic.tally(self.kafka)
 
 
 @pytest.fixture

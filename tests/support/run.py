@@ -30,8 +30,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/asan"
 PREFIX = "outtray-test-"
 # Variables of the user that tests may see: which versions of PostgreSQL, and
-# how many orders of steps, tests/isolation runs.
-PASSED = ("OUTTRAY_TEST_PG_VERSIONS", "OUTTRAY_TEST_INTERLEAVE")
+# how many orders of steps, tests/isolation runs; whether tests/crash takes its
+# time.
+PASSED = (
+    "OUTTRAY_TEST_PG_VERSIONS",
+    "OUTTRAY_TEST_INTERLEAVE",
+    "OUTTRAY_TEST_LONG",
+)
 SUMMARY = re.compile(r"^\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
 
 

@@ -7,6 +7,7 @@ knows better than a writer whose connection died in its COMMIT."""
 import contextlib
 import json
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,8 @@ INSERT INTO ledger (key) SELECT 'k' || i FROM generate_series(0, {keys} - 1) i;
 
 COUNT = "UPDATE ledger SET n = n + 1 WHERE key = %s RETURNING n"
 ENQUEUE = """
-WITH made AS (SELECT outtray.enqueue(%s, %s::text, key => %s) AS id)
+WITH made AS (SELECT outtray.enqueue(%s, %s::text, key => %s,
+                              deliver_at => %s) AS id)
 INSERT INTO truth SELECT id, %s, %s FROM made
 """
 
@@ -149,10 +151,10 @@ class Traffic:
         else:
             connection.commit()
 
-    def event(self, connection, key, filler=None):
+    def event(self, connection, key, filler=None, deliver_at=None):
         n = connection.execute(COUNT, [key]).fetchone()[0]
         body = json.dumps({"key": key, "n": n, "filler": filler or self.filler})
-        connection.execute(ENQUEUE, [self.topic, body, key, key, n])
+        connection.execute(ENQUEUE, [self.topic, body, key, deliver_at, key, n])
 
     def truth(self):
         with psycopg.connect(self.url) as connection:
@@ -172,7 +174,7 @@ class Traffic:
         begin = time.monotonic()
         left = None
         while time.monotonic() - begin < seconds:
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(psycopg.Error, sqlite3.Error):
                 left = self.left()
                 if left == 0:
                     return time.monotonic() - begin

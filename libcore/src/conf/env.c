@@ -9,7 +9,14 @@ extern char **environ;
  * every container when there is a service called "outtray". */
 static bool is_other(const char *name, size_t n)
 {
-    static const char *const whole[] = {"CONFIG", "SOURCE_DIR", "PORT"};
+    static const char *const whole[] = {
+        "CONFIG",
+        "SOURCE_DIR",
+        "PORT",
+#ifdef OUTTRAY_CRASH_POINTS
+        "CRASH_AT",
+#endif
+    };
     static const char *const starts[] = {"TEST_", "SERVICE_", "PORT_"};
 
     for (size_t i = 0; i < OT_COUNT(whole); i++)

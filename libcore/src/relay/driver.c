@@ -1,6 +1,8 @@
 /* driver.c - see driver.h. */
 #include "relay/driver.h"
 
+#include "base/crash.h"
+
 #define COMPLETIONS 256
 /* Rounds of one turn. Enough to empty the queues; bounded, so that a loop
  * around this one gets its turn too. */
@@ -31,6 +33,23 @@ static void learn_time(struct ot_driver *driver, const struct ot_reply *reply,
         driver->db_offset_us = reply->cursor.db_now_us - now_us;
 }
 
+/* Before and after the engine learns of a reply. */
+static void crash_told(enum ot_reply_kind kind, bool after)
+{
+    static const char *const names[][2] = {
+        [OT_REPLY_LEASE] = {"lease.answered", "lease.told"},
+        [OT_REPLY_CURSOR] = {"load.answered", "load.told"},
+        [OT_REPLY_READ] = {"read.answered", "read.told"},
+        [OT_REPLY_FETCH] = {"fetch.answered", "fetch.told"},
+        [OT_REPLY_WRITE] = {"write.answered", "write.told"},
+        [OT_REPLY_COMMANDS] = {"commands.answered", "commands.told"},
+        [OT_REPLY_RELEASE] = {"release.answered", "release.told"},
+        [OT_REPLY_PRUNE] = {"prune.answered", "prune.told"},
+    };
+
+    ot_crash_point(names[kind][after]);
+}
+
 static bool hear_store(struct ot_driver *driver, int64_t now_us)
 {
     struct ot_reply reply;
@@ -38,11 +57,13 @@ static bool hear_store(struct ot_driver *driver, int64_t now_us)
 
     while (driver->store->ops->next(driver->store, &reply)) {
         moved = true;
+        crash_told(reply.kind, false);
         learn_time(driver, &reply, now_us);
         if (reply.kind != OT_REPLY_PRUNE)
             ot_engine_told(driver->engine, &reply, now_us);
         else if (driver->other != NULL)
             driver->other(driver->ctx, &reply, now_us);
+        crash_told(reply.kind, true);
     }
     return moved;
 }
@@ -56,7 +77,9 @@ static bool hear_sink(struct ot_driver *driver, int64_t now_us)
     do {
         n = driver->sink->ops->completions(driver->sink, done, COMPLETIONS);
         if (n > 0) {
+            ot_crash_point("publish.answered");
             ot_engine_completed(driver->engine, done, n, now_us);
+            ot_crash_point("publish.told");
             moved = true;
         }
     } while (n == COMPLETIONS);
@@ -70,6 +93,25 @@ static void submit(struct ot_driver *driver, const struct ot_send *sends,
 
     driver->short_submit = took < n;
     ot_engine_submitted(driver->engine, took, now_us);
+}
+
+/* Before and after a wish is carried out. */
+static void crash_asked(enum ot_wish wish, bool after)
+{
+    static const char *const names[][2] = {
+        [OT_DO_LEASE] = {"lease.wanted", "lease.asked"},
+        [OT_DO_LOAD] = {"load.wanted", "load.asked"},
+        [OT_DO_READ] = {"read.wanted", "read.asked"},
+        [OT_DO_FETCH] = {"fetch.wanted", "fetch.asked"},
+        [OT_DO_COMMANDS] = {"commands.wanted", "commands.asked"},
+        [OT_DO_SUBMIT] = {"publish.wanted", "publish.asked"},
+        [OT_DO_WRITE] = {"write.wanted", "write.asked"},
+        [OT_DO_RELEASE] = {"release.wanted", "release.asked"},
+        [OT_DO_ABANDON] = {"abandon.wanted", "abandon.asked"},
+        [OT_DONE] = {"end.wanted", "end.told"},
+    };
+
+    ot_crash_point(names[wish][after]);
 }
 
 /* Carry out one wish. */
@@ -129,7 +171,9 @@ static bool grant_wishes(struct ot_driver *driver, int64_t *wait_until_us)
             *wait_until_us = args.wait_until_us;
             break;
         }
+        crash_asked(wish, false);
         grant(driver, wish, &args, now_us);
+        crash_asked(wish, true);
         moved = true;
     }
     return moved;

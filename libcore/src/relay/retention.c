@@ -1,6 +1,8 @@
 /* retention.c - see retention.h. */
 #include "relay/retention.h"
 
+#include "base/crash.h"
+
 #define IDLE_MIN_US 1000000  /* 1 s */
 #define IDLE_MAX_US 60000000 /* 1 min */
 #define FAILED_US   10000000 /* after an error */
@@ -33,7 +35,9 @@ bool ot_retention_turn(struct ot_retention *retention, struct ot_store *store,
     request.older_than_us = db_now_us - retention->retention_us;
     request.limit = retention->batch;
     retention->under_way = true;
+    ot_crash_point("prune.wanted");
     store->ops->prune(store, &request);
+    ot_crash_point("prune.asked");
     return true;
 }
 

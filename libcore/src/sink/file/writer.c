@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
+
 struct ot_writer {
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -201,7 +203,9 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
     int64_t start = w->regular ? (int64_t)lseek(w->fd, 0, SEEK_END) : 0;
     size_t written = 0;
     while (written < text->n) {
+        ot_crash_point("file.write");
         ssize_t n = write(w->fd, text->p + written, text->n - written);
+        ot_crash_point("file.written");
         if (n > 0)
             written += (size_t)n;
         else if (n == 0 || errno != EINTR) {

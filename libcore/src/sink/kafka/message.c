@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/crash.h"
 #include "event/headers.h"
 
 /* Slot and generation, so that a report can be told from an older one. */
@@ -106,6 +107,7 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
             RD_KAFKA_V_HEADERS(headers),
             RD_KAFKA_V_TIMESTAMP(e->created_us > 0 ? e->created_us / 1000 : 0),
             RD_KAFKA_V_OPAQUE(opaque_of(k, slot)), RD_KAFKA_V_END);
+    ot_crash_point("kafka.produced");
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);
         return err;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
 #include "event/outbox.h"
 #include "store/postgres/error.h"
 #include "store/postgres/params.h"
@@ -236,7 +237,9 @@ int ot_pga_end(struct ot_pga *a, int rc, struct outtray_error *err)
         (void)ot_pga_run(a, "ROLLBACK", "roll back", NULL, NULL);
         return rc;
     }
+    ot_crash_point("postgres.commit");
     rc = ot_pga_run(a, "COMMIT", "commit the transaction", &result, err);
+    ot_crash_point("postgres.committed");
     if (rc != 0)
         return rc;
     /* COMMIT of a transaction that failed before rolls back, and is content. */

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/crash.h"
 #include "store/postgres/error.h"
 #include "store/schema.h"
 
@@ -67,14 +68,18 @@ static int run_migration(struct ot_pga *a, const struct ot_migration *m,
     int rc;
 
     snprintf(what, sizeof(what), "run migration %04d %s", m->number, m->name);
+    ot_crash_point("migration.wanted");
     rc = ot_pga_run(a, m->sql, what, NULL, err);
+    ot_crash_point("migration.made");
     if (rc != 0)
         return rc;
     snprintf(sql, sizeof(sql),
              "UPDATE {{outbox}}.meta SET schema_version = %d WHERE "
              "schema_version <> %d",
              m->number, m->number);
-    return ot_pga_run(a, sql, what, NULL, err);
+    rc = ot_pga_run(a, sql, what, NULL, err);
+    ot_crash_point("migration.noted");
+    return rc;
 }
 
 /* Those above version, in order. */

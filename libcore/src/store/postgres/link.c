@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "base/crash.h"
 #include "store/postgres/error.h"
 #include "store/postgres/params.h"
 
@@ -111,6 +112,7 @@ static int flush(struct ot_pg_link *link, struct outtray_error *err)
     int rc = PQflush(link->conn);
 
     link->unsent = rc == 1;
+    ot_crash_point("postgres.sent");
     return rc < 0 ? ot_pg_fail(err, link->conn, NULL, "sending") : 0;
 }
 
@@ -122,6 +124,7 @@ static int send_job(struct ot_pg_link *link, struct outtray_error *err)
     link->statement = 0;
     link->syncs = 0;
     link->deadline_us = ot_now_us() + link->silence_us;
+    ot_crash_point("postgres.send");
     if (!ot_pg_script_send(&job->script, link->conn))
         return ot_pg_fail(err, link->conn, NULL, job->what);
     return flush(link, err);
@@ -131,6 +134,7 @@ static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
 {
     struct ot_pg_job *job = link->queue[0];
 
+    ot_crash_point("postgres.answered");
     link->running = false;
     if (job->reply.code == 0 && !job->stop && job->again != NULL &&
         job->again(pg, job)) {
@@ -214,6 +218,7 @@ static int receive(struct ot_pg *pg, struct ot_pg_link *link, int64_t now_us,
         if (!ready(PQsocket(link->conn), POLLIN))
             return 0;
         good = PQconsumeInput(link->conn) == 1;
+        ot_crash_point("postgres.heard");
         link->deadline_us = now_us + link->silence_us;
         hear(pg, link);
         if (!good || PQstatus(link->conn) == CONNECTION_BAD)

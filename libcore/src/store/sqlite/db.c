@@ -1,6 +1,7 @@
 /* db.c - opening the file, and running statements on it. */
 #include "store/sqlite/db.h"
 
+#include "base/crash.h"
 #include "event/outbox.h"
 
 #include <strings.h>
@@ -447,12 +448,20 @@ int ot_sqlite_begin_read(struct ot_sqlite_db *db, struct outtray_error *err)
  * and the write would fail at once however long one is ready to wait. */
 int ot_sqlite_begin_write(struct ot_sqlite_db *db, struct outtray_error *err)
 {
-    return control(db, OT_SQL_BEGIN_WRITE, err);
+    int code = control(db, OT_SQL_BEGIN_WRITE, err);
+
+    ot_crash_point("sqlite.begun");
+    return code;
 }
 
 int ot_sqlite_commit(struct ot_sqlite_db *db, struct outtray_error *err)
 {
-    return control(db, OT_SQL_COMMIT, err);
+    int code;
+
+    ot_crash_point("sqlite.commit");
+    code = control(db, OT_SQL_COMMIT, err);
+    ot_crash_point("sqlite.committed");
+    return code;
 }
 
 void ot_sqlite_rollback(struct ot_sqlite_db *db)

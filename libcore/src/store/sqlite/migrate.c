@@ -1,6 +1,7 @@
 /* migrate.c - making, upgrading and removing an outbox. */
 #include "store/sqlite/admin.h"
 
+#include "base/crash.h"
 #include "store/schema.h"
 
 static const struct ot_migration *migration(int number)
@@ -35,7 +36,9 @@ static int run(struct admin *a, int version, ot_text_fn *each, void *ctx,
     while (code == 0 && (m = migration(version + 1)) != NULL) {
         struct ot_buffer b = {0};
 
+        ot_crash_point("migration.wanted");
         code = ot_sqlite_exec(&a->db, m->sql, err);
+        ot_crash_point("migration.made");
         ot_buffer_printf(&b, "UPDATE {{outbox}}_meta SET schema_version = %d",
                          m->number);
         if (b.failed)
@@ -43,6 +46,7 @@ static int run(struct admin *a, int version, ot_text_fn *each, void *ctx,
         if (code == 0)
             code = ot_sqlite_exec(&a->db, b.p, err);
         ot_buffer_free(&b);
+        ot_crash_point("migration.noted");
         if (code == 0)
             code = say(each, ctx, m, err);
         version = m->number;

@@ -1,6 +1,8 @@
 /* prune.c - retention, in batches that walk up the log. */
 #include "store/sqlite/prune.h"
 
+#include "base/crash.h"
+
 #define AGAIN_US 60000000 /* a held event that was settled lies below */
 
 /* Looks at the next rows: *upto is the last one to decide about, *more whether
@@ -81,6 +83,7 @@ int ot_sqlite_prune(struct ot_sqlite_db *db, const struct ot_prune_request *req,
         code = dry_run ? 0 : ot_sqlite_begin_write(db, err);
         if (code == 0)
             code = one_batch(db, req, dry_run, from, upto, out, err);
+        ot_crash_point("sqlite.pruned");
         if (code == 0 && !dry_run)
             code = ot_sqlite_commit(db, err);
         if (code != 0) {

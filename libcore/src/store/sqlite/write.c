@@ -1,4 +1,5 @@
 /* write.c - the lease, and what is written under its fence. */
+#include "base/crash.h"
 #include "store/sqlite/relay.h"
 
 /* Binds ?1 subscription, ?2 owner, ?3 fence. */
@@ -285,6 +286,7 @@ int sqlite_write(struct relay *r, struct ot_reply *reply)
     if (code != 0)
         return code;
     code = move(r, &refused, &reply->err);
+    ot_crash_point("sqlite.moved");
     if (code == 0 && !refused)
         code = put_all(r, &reply->err);
     code = finish(r, code, !refused, &reply->err);

@@ -1,0 +1,103 @@
+"""What all campaigns share: the numbered points at which a relay can be made
+to die (libcore/src/base/crash.h), relays that do, and the bound on what may
+come twice."""
+
+import os
+import pathlib
+import re
+import signal
+import threading
+import time
+
+ROOT = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
+LONG = bool(os.environ.get("OUTTRAY_TEST_LONG"))
+
+# A killed relay is replaced soon, retention works all the time, and a small
+# window makes the bound on duplicates strict.
+WINDOW = 500
+OPTIONS = (
+    *("--set", "relay.lease_ttl_ms=1s"),
+    *("--set", f"relay.window_events={WINDOW}"),
+    *("--set", "relay.cursor_ms=20"),
+    *("--set", "prune.retention_ms=0"),
+)
+KEPT = (*OPTIONS[:-1], "prune.retention_ms=24h")
+
+
+def all_points():
+    """The names of all points, from the source."""
+    names = set()
+    for path in (ROOT / "libcore/src").rglob("*.c"):
+        source = path.read_text()
+        names |= set(re.findall(r'ot_crash_point\("([a-z.]+)"\)', source))
+        if "ot_crash_point(names" in source:
+            for pair in re.findall(r'\] = \{"([a-z.]+)", "([a-z.]+)"\}', source):
+                names |= set(pair)
+    assert len(names) > 50, names
+    return names
+
+
+def points_of(store):
+    """Those that a relay on this store passes."""
+    other = ("sqlite.", "file.") if store == "postgres" else ("postgres.", "kafka.")
+    other += ("migration.", "postgres.commit")
+    return sorted(name for name in all_points() if not name.startswith(other))
+
+
+class Dead(Exception):
+    pass
+
+
+def awaits_end(relay, what, seconds=30):
+    """It must die by itself, of the signal."""
+    try:
+        status = relay.popen.wait(seconds)
+    except Exception:
+        relay.kill()
+        raise Dead(f"{what} was not reached\n{relay.stderr[-2000:]}") from None
+    if status != -signal.SIGKILL or f"crash point {what}" not in relay.stderr:
+        raise Dead(f"{what}: status {status}\n{relay.stderr[-2000:]}")
+
+
+class Chains:
+    """Several shops at once, each with a chain of relays that die."""
+
+    def __init__(self):
+        self.errors = []
+        self.threads = []
+
+    def start(self, work, *arguments):
+        def run():
+            try:
+                work(*arguments)
+            except BaseException as error:  # told by the main thread
+                self.errors.append(error)
+
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def join(self):
+        for thread in self.threads:
+            thread.join()
+        if self.errors:
+            raise self.errors[0]
+
+
+def settled(shop, traffic, kills, window=WINDOW, options=KEPT):
+    """A relay that may live brings everything; nothing is lost, invented or
+    out of order, and each kill repeated at most a window."""
+    traffic.stop()
+    last = shop.relay(*options)
+    try:
+        tally = shop.tally(traffic)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{last.stderr[-3000:]}") from None
+    last.stop(30)
+    return tally.good(duplicates=kills * window)
+
+
+def until(condition, seconds=20, what="it"):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not in time"
+        time.sleep(0.02)
