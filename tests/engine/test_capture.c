@@ -368,6 +368,28 @@ static void test_window_bytes(void **state)
     w_close(&w);
 }
 
+/* What the budget cuts off a fetch keeps its order, and is not taken for
+ * deleted. */
+static void test_fetches_within_the_budget(void **state)
+{
+    (void)state;
+    struct ot_engine_options opt = w_options();
+    opt.batch_bytes = 200; /* room for two or three */
+    struct world w;
+    w_open(&w, &opt);
+    for (int i = 0; i < 20; i++)
+        w_event(&w, w_add(&w, i % 2 == 0 ? "k" : NULL))->e.deliver_us =
+            w_db_now(&w) + 5 * W_S;
+    w_pass(&w, W_S);
+    assert_int_equal(w_stats(&w).held[OT_HELD_SCHEDULED], 20);
+    w_pass(&w, 10 * W_S);
+    assert_in_range(w.count[OT_REPLY_FETCH], 20 / 3, 20);
+    assert_int_equal(w_stats(&w).ok, 20);
+    assert_int_equal(w_stats(&w).dead, 0);
+    w_check_all(&w);
+    w_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_full_batches_follow_at_once),
         cmocka_unit_test(test_full_window_reads_no_more),
         cmocka_unit_test(test_window_bytes),
+        cmocka_unit_test(test_fetches_within_the_budget),
     };
     return cmocka_run_group_tests_name("capture", tests, NULL, NULL);
 }

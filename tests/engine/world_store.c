@@ -205,12 +205,18 @@ static void answer_read(struct world *w)
 static void answer_fetch(struct world *w)
 {
     struct ot_reply reply = reply_of(OT_REPLY_FETCH);
-    reply.fetch = rows_new(w->fetch.n);
-    for (size_t i = 0; i < w->fetch.n; i++) {
+    struct ot_rows *rows = rows_new(w->fetch.n);
+    size_t bytes = 0, i = 0;
+    for (; i < w->fetch.n; i++) {
         const struct w_event *event = w_event(w, w->fetch.seqs[i]);
-        if (w_can_see(w, event))
-            rows_add(reply.fetch, event);
+        if (!w_can_see(w, event))
+            continue;
+        bytes += 64 + event->e.payload.n;
+        if (rows->n > 0 && bytes > w->fetch.budget)
+            break;
+        rows_add(rows, event);
     }
+    reply.fetch = (struct ot_fetch_reply){rows, i};
     tell(w, &reply);
     free((void *)w->fetch.seqs);
     w->fetch.seqs = NULL;

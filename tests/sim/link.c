@@ -308,7 +308,7 @@ static void answer(struct sim *s, struct relay *r, enum ot_reply_kind kind)
         break;
     case OT_REPLY_FETCH:
         reply = reply_of(s, kind);
-        reply->fetch = r->link.fetched;
+        reply->fetch = (struct ot_fetch_reply){r->link.fetched, r->link.nfetch};
         tell(s, r, reply);
         break;
     case OT_REPLY_WRITE:

@@ -1,5 +1,6 @@
 /* conformance_read.c - what comes out is what went in, in order. */
 #include "conformance_parts.h"
+#include "support/peak_memory.h"
 
 static void same(struct ot_slice a, struct ot_slice b)
 {
@@ -222,7 +223,7 @@ static void fetched_as_asked(void **state)
 {
     struct world *w = *state;
     struct ot_store *s = open_store(w, "main", NULL, 1);
-    struct ot_fetch_request q;
+    struct ot_fetch_request q = {.budget = 1 << 20};
     struct ot_reply reply;
     int64_t seqs[5], ask[5];
 
@@ -239,14 +240,143 @@ static void fetched_as_asked(void **state)
     memset(ask, 0, sizeof(ask)); /* the arguments were copied */
     conformance_await(s, OT_REPLY_FETCH, &reply);
     must(&reply);
-    assert_int_equal(reply.fetch->n, 4);
-    assert_int_equal(reply.fetch->events[0].seq, seqs[3]);
-    assert_int_equal(reply.fetch->events[1].seq, seqs[0]);
-    assert_int_equal(reply.fetch->events[2].seq, seqs[4]);
-    assert_int_equal(reply.fetch->events[3].seq, seqs[1]);
-    same(reply.fetch->events[0].payload, ot_slice_of("odd"));
-    same(reply.fetch->events[1].payload, ot_slice_of("even"));
-    ot_rows_unref(reply.fetch);
+    assert_int_equal(reply.fetch.n, 5);
+    assert_int_equal(reply.fetch.rows->n, 4);
+    assert_int_equal(reply.fetch.rows->events[0].seq, seqs[3]);
+    assert_int_equal(reply.fetch.rows->events[1].seq, seqs[0]);
+    assert_int_equal(reply.fetch.rows->events[2].seq, seqs[4]);
+    assert_int_equal(reply.fetch.rows->events[3].seq, seqs[1]);
+    same(reply.fetch.rows->events[0].payload, ot_slice_of("odd"));
+    same(reply.fetch.rows->events[1].payload, ot_slice_of("even"));
+    ot_rows_unref(reply.fetch.rows);
+}
+
+/* --- large payloads -------------------------------------------------------- */
+
+enum { LARGE = 1 << 20, NLARGE = 12, SMALL = 30 };
+
+static char *large_text(void)
+{
+    char *text = ot_alloc(LARGE + 1);
+
+    memset(text, 'x', LARGE);
+    text[LARGE] = '\0';
+    return text;
+}
+
+/* Small ones, so that a store learns to expect small ones, then large ones. */
+static void enqueue_jump(struct world *w)
+{
+    char *large = large_text();
+
+    for (int i = 0; i < SMALL; i++)
+        one(w, "t", "k", "small");
+    for (int i = 0; i < NLARGE; i++)
+        one(w, i % 4 == 3 ? "other" : "t", "k", i == 5 ? NULL : large);
+    ot_free(large);
+}
+
+/* However large the next payloads are, a read brings, and allocates, what its
+ * budget allows: its rows, once more while they come in, and an event.
+ * [INV-8] */
+static void a_jump_stays_within_the_budget(void **state)
+{
+    enum { BUDGET = 2 * LARGE + 1000 };
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", "t", 1);
+    struct ot_read_request q = {.limit = 20, .budget = BUDGET};
+    unsigned seen = 0;
+    bool empty = false;
+
+    take(s);
+    enqueue_jump(w);
+    for (int i = 0; i < SMALL; i += 10, q.position += 10)
+        ot_rows_unref(read_with(s, &q).rows);
+    q.position = 0;
+    peak_memory_start();
+    while (seen < SMALL + NLARGE) {
+        struct ot_read_reply r = read_with(s, &q);
+        size_t bytes = 0;
+
+        assert_true(r.rows->n > 0 || (r.cut && !empty));
+        empty = r.rows->n == 0;
+        for (uint32_t i = 0; i < r.rows->n; i++, seen++) {
+            const struct ot_event *e = &r.rows->events[i];
+            int n = (int)seen - SMALL;
+
+            bytes += e->payload.n;
+            if (n < 0)
+                same(e->payload, ot_slice_of("small"));
+            else if (n % 4 == 3 || n == 5)
+                assert_null(e->payload.p);
+            else
+                assert_int_equal(e->payload.n, LARGE);
+            assert_int_equal(e->filtered, n > 0 && n % 4 == 3);
+        }
+        assert_true(bytes <= BUDGET);
+        assert_true(r.rows->bytes >= bytes);
+        assert_true(r.rows->bytes < bytes + r.rows->n * 200);
+        assert_int_equal(r.cut, seen < SMALL + NLARGE);
+        if (!empty)
+            q.position = r.rows->events[r.rows->n - 1].seq;
+        ot_rows_unref(r.rows);
+    }
+    if (peak_memory() > (size_t)3 * BUDGET + LARGE)
+        fail_msg("%zu bytes for a budget of %d", peak_memory(), BUDGET);
+}
+
+/* What the budget cuts is not missing: it is asked for again. */
+static void a_fetch_keeps_to_its_budget(void **state)
+{
+    enum { BUDGET = 3 * LARGE + 1000 };
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", NULL, 1);
+    int64_t seqs[2 * NLARGE];
+    struct ot_fetch_request q = {seqs, OT_COUNT(seqs), BUDGET};
+    char *large = large_text();
+    unsigned seen = 0;
+
+    for (int i = 0; i < NLARGE; i++) { /* every other one is not there */
+        seqs[2 * i + 1] = one(w, "t", "k", large);
+        seqs[2 * i] = seqs[2 * i + 1] + 1000000;
+    }
+    ot_free(large);
+    peak_memory_start();
+    while (q.n > 0) {
+        struct ot_reply reply;
+
+        s->ops->fetch(s, &q);
+        conformance_await(s, OT_REPLY_FETCH, &reply);
+        must(&reply);
+        assert_in_range(reply.fetch.rows->n, 1, 3);
+        assert_in_range(reply.fetch.n, 1, q.n);
+        for (uint32_t i = 0; i < reply.fetch.rows->n; i++, seen++) {
+            assert_int_equal(reply.fetch.rows->events[i].seq,
+                             seqs[2 * seen + 1]);
+            assert_int_equal(reply.fetch.rows->events[i].payload.n, LARGE);
+        }
+        q.seqs += reply.fetch.n;
+        q.n -= reply.fetch.n;
+        ot_rows_unref(reply.fetch.rows);
+    }
+    assert_int_equal(seen, NLARGE);
+    if (peak_memory() > (size_t)3 * BUDGET + LARGE)
+        fail_msg("%zu bytes for a budget of %d", peak_memory(), BUDGET);
+    /* The first one comes, even if it alone is too large. */
+    q = (struct ot_fetch_request){seqs, 4, 10};
+    for (int i = 0; i < 2; i++) {
+        struct ot_reply reply;
+
+        s->ops->fetch(s, &q);
+        conformance_await(s, OT_REPLY_FETCH, &reply);
+        must(&reply);
+        assert_int_equal(reply.fetch.rows->n, 1);
+        assert_true(reply.fetch.n < q.n || i == 1);
+        q.seqs += reply.fetch.n;
+        q.n -= reply.fetch.n;
+        ot_rows_unref(reply.fetch.rows);
+    }
+    assert_int_equal(q.n, 0);
 }
 
 static void pinned_rows_outlive_the_store(void **state)
@@ -314,6 +444,8 @@ int run_read_tests(const char *name)
         BATTERY(polls_see_what_comes),
         BATTERY(filter),
         BATTERY(fetched_as_asked),
+        BATTERY(a_jump_stays_within_the_budget),
+        BATTERY(a_fetch_keeps_to_its_budget),
         BATTERY(pinned_rows_outlive_the_store),
         BATTERY(closed_with_replies_unread),
         BATTERY(incarnation_stays),

@@ -390,7 +390,7 @@ static void kinds_overlap(void **state)
     struct ot_write_request write = {
         .number = 5, .fence = fence, .position = last, .set_paused = -1};
     struct ot_lease_request renew = {false, fence, LONG_US};
-    struct ot_fetch_request fetch = {&last, 1};
+    struct ot_fetch_request fetch = {&last, 1, 1000};
     struct ot_prune_request prune_q = {0, 10};
     struct ot_reply reply;
     unsigned got = 0;
@@ -414,7 +414,7 @@ static void kinds_overlap(void **state)
             if (reply.kind == OT_REPLY_READ)
                 ot_rows_unref(reply.read.rows);
             if (reply.kind == OT_REPLY_FETCH)
-                ot_rows_unref(reply.fetch);
+                ot_rows_unref(reply.fetch.rows);
         }
         nap(1000);
     }

@@ -1,6 +1,7 @@
 /* test_postgres_read.c - what only PostgreSQL can do to a read: plans, locks,
  * prepared transactions, policies, the defaults of a role. */
 #include "conformance_parts.h"
+#include "support/peak_memory.h"
 #include "support/pg_scratch.h"
 
 #include "store/postgres/pg.h"
@@ -107,7 +108,8 @@ static void good_plans(const char *when, int64_t position)
                                          .limit = 2000,
                                          .gaps = (i & 1) != 0,
                                          .filter = (i & 2) != 0,
-                                         .budget = i & 4 ? 8000000 : 0};
+                                         .budget = i & 4 ? 8000000 : 0,
+                                         .most = 4000};
         char *plan = plan_of(&shape, position);
         int looks = count(plan, "Index Scan using event_pkey on event");
 
@@ -347,6 +349,53 @@ static void large_payloads_come_in_parts(void **state)
     s->ops->close(s);
 }
 
+/* Payloads of 8 MB after small ones, a budget of 16 MB: the answer has two of
+ * them, and nothing else was sent or kept. */
+static void a_jump_of_gigabytes(void **state)
+{
+    enum { N = 200, SIZE = 8000000, BUDGET = 16 << 20 };
+    struct ot_store *s = open_with(NULL, NULL);
+    struct ot_read_request q = {.limit = 2000, .budget = BUDGET};
+    unsigned seen = 0, reads = 0, empty_reads = 0;
+
+    (void)state;
+    pg_run(scratch.db,
+           "INSERT INTO event (topic, payload) SELECT 't', 'small' FROM "
+           "generate_series(1, 100);"
+           "INSERT INTO event (topic, payload) VALUES ('t', "
+           "convert_to(repeat('x', %d), 'UTF8'));"
+           "INSERT INTO event (topic, payload) SELECT 't', payload FROM event, "
+           "generate_series(2, %d) WHERE seq = 101", /* compressed once */
+           SIZE, N);
+    ot_rows_unref(read_from(s, 0, 100).rows);
+    q.position = 0;
+    peak_memory_start();
+    while (seen < 100 + N) {
+        struct ot_read_reply r = read_with(s, &q);
+
+        reads++;
+        assert_true(r.rows->bytes < BUDGET + 200 * r.rows->n);
+        seen += r.rows->n;
+        assert_int_equal(r.cut, seen < 100 + N);
+        if (r.rows->n == 0) { /* it was not prepared */
+            assert_int_equal(empty_reads++, 0);
+            continue;
+        }
+        q.position = r.rows->events[r.rows->n - 1].seq;
+        if (q.position > 100)
+            assert_int_equal(r.rows->events[r.rows->n - 1].payload.n, SIZE);
+        ot_rows_unref(r.rows);
+    }
+    assert_in_range(reads, N / 2, N / 2 + 3);
+    /* The rows, and a buffer of libpq for one message, which grows by
+     * doubling. */
+    if (peak_memory() > (size_t)BUDGET + 4 * SIZE)
+        fail_msg("%zu bytes", peak_memory());
+    print_message("peak of %d events of %d bytes: %zu bytes\n", N, SIZE,
+                  peak_memory());
+    s->ops->close(s);
+}
+
 /* The first read cannot know: it counts. Later ones do not, until large
  * payloads were seen. The answers are the same. */
 static void counting_changes_no_answer(void **state)
@@ -484,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup(incarnation_is_of_this_life, empty),
         cmocka_unit_test_setup(lsn_covers_what_was_read, empty),
         cmocka_unit_test_setup(large_payloads_come_in_parts, empty),
+        cmocka_unit_test_setup(a_jump_of_gigabytes, empty),
         cmocka_unit_test_setup(counting_changes_no_answer, empty),
         cmocka_unit_test_setup(filter_takes_signs_as_they_are, empty),
         cmocka_unit_test_setup(policy_is_an_error, empty),

@@ -7,7 +7,7 @@
 static bool has_room(const struct ot_engine *e)
 {
     return e->pinned < e->opt.window_events &&
-           e->pinned_bytes < e->opt.window_bytes;
+           ot_window_bytes_left(e, OT_REPLY_FETCH) > 0;
 }
 
 /* What was held at the load waits for the read to pass it: that must go on. */
@@ -52,7 +52,9 @@ bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
         return false;
     }
     uint32_t room = e->opt.window_events - e->pinned;
-    size_t bytes = e->opt.window_bytes - e->pinned_bytes;
+    size_t bytes = ot_window_bytes_left(e, OT_REPLY_FETCH);
+    if (e->fetch.first != OT_NIL) /* room for held events that are due */
+        bytes -= bytes / 4;
     uint32_t limit = room < e->opt.batch_events ? room : e->opt.batch_events;
     *out = (struct ot_read_request){
         .position = e->read_position,
@@ -62,6 +64,7 @@ bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
         .limit = ot_limiter_events(&e->limiter, limit),
         .budget = bytes < e->opt.batch_bytes ? bytes : e->opt.batch_bytes,
     };
+    e->read_bytes = out->budget;
     return true;
 }
 

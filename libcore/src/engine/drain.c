@@ -19,6 +19,21 @@ static void enqueue(struct ot_engine *e, uint32_t id)
     e->fetch.last = id;
 }
 
+/* In front of all others. */
+static void enqueue_again(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    entry->fetching = false;
+    entry->queued = true;
+    entry->prev = OT_NIL;
+    entry->next = e->fetch.first;
+    if (e->fetch.first == OT_NIL)
+        e->fetch.last = id;
+    else
+        ot_entry(e, e->fetch.first)->prev = id;
+    e->fetch.first = id;
+}
+
 static void dequeue(struct ot_engine *e, uint32_t id)
 {
     struct ot_entry *entry = ot_entry(e, id);
@@ -117,7 +132,7 @@ void ot_drain_due(struct ot_engine *e)
 static bool wants_rows(const struct ot_engine *e)
 {
     return e->fetch.first != OT_NIL && e->fetched < e->fetch_max &&
-           ot_submit_allowed(e) && e->pinned_bytes < e->opt.window_bytes &&
+           ot_submit_allowed(e) && ot_window_bytes_left(e, OT_REPLY_READ) > 0 &&
            !e->asked[OT_REPLY_FETCH].under_way;
 }
 
@@ -167,8 +182,11 @@ bool ot_drain_ask(struct ot_engine *e, struct ot_fetch_request *out)
         ot_entry(e, id)->fetching = true;
         e->fetch_seqs[e->nfetch++] = ot_entry(e, id)->h.seq;
     }
+    size_t bytes = ot_window_bytes_left(e, OT_REPLY_READ);
     out->seqs = e->fetch_seqs;
     out->n = e->nfetch;
+    out->budget = bytes < e->opt.batch_bytes ? bytes : e->opt.batch_bytes;
+    e->fetch_bytes = out->budget;
     return true;
 }
 
@@ -230,7 +248,7 @@ static void missing(struct ot_engine *e, uint32_t id)
 
 void ot_drain_fetched(struct ot_engine *e, const struct ot_reply *reply)
 {
-    struct ot_rows *rows = reply->fetch;
+    struct ot_rows *rows = reply->fetch.rows;
     if (ot_window_room(e, rows->n) != 0) {
         e->nomem = true;
         ot_rows_unref(rows);
@@ -243,9 +261,14 @@ void ot_drain_fetched(struct ot_engine *e, const struct ot_reply *reply)
         if (id != OT_NIL && ot_entry(e, id)->fetching)
             deliver(e, id, rows, &rows->events[i]);
     }
-    for (size_t i = 0; i < e->nfetch && !e->nomem; i++) {
+    /* From the end: what the budget cut keeps its place and its order. */
+    for (size_t i = e->nfetch; i-- > 0 && !e->nomem;) {
         uint32_t id = ot_held_find(e, e->fetch_seqs[i]);
-        if (id != OT_NIL && ot_entry(e, id)->fetching)
+        if (id == OT_NIL || !ot_entry(e, id)->fetching)
+            continue;
+        if (i >= reply->fetch.n)
+            enqueue_again(e, id);
+        else
             missing(e, id);
     }
     e->nfetch = 0;

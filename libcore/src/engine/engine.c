@@ -486,7 +486,7 @@ static void void_reply(const struct ot_reply *reply)
     if (reply->kind == OT_REPLY_READ)
         ot_rows_unref(reply->read.rows);
     else if (reply->kind == OT_REPLY_FETCH)
-        ot_rows_unref(reply->fetch);
+        ot_rows_unref(reply->fetch.rows);
 }
 
 static void dispatch(struct ot_engine *e, const struct ot_reply *reply)

@@ -174,7 +174,8 @@ struct ot_engine {
     uint32_t late; /* unsettled late rows */
     uint32_t pinned;
     size_t pinned_bytes;
-    uint32_t in_memory; /* items in use */
+    size_t read_bytes, fetch_bytes; /* budgets of the last requests */
+    uint32_t in_memory;             /* items in use */
     uint32_t in_flight;
     uint32_t orphans;
     uint64_t order;
@@ -266,6 +267,9 @@ void ot_engine_clock(struct ot_engine *, int64_t db_now_us);
 
 /* window.c: items, the ring, what is pinned */
 int ot_window_room(struct ot_engine *, uint32_t n); /* 0 or E_NOMEM */
+/* Bytes that may still be asked for; the other request that brings rows (a
+ * read, a fetch) counts as if it had brought all that it may. [INV-8] */
+size_t ot_window_bytes_left(const struct ot_engine *, enum ot_reply_kind other);
 uint32_t ot_window_item(struct ot_engine *, struct ot_rows *,
                         const struct ot_event *); /* after ot_window_room */
 void ot_window_append(struct ot_engine *, uint32_t item);

@@ -33,6 +33,14 @@ int ot_window_room(struct ot_engine *e, uint32_t n)
     return 0;
 }
 
+size_t ot_window_bytes_left(const struct ot_engine *e, enum ot_reply_kind other)
+{
+    size_t used = e->pinned_bytes;
+    if (e->asked[other].under_way)
+        used += other == OT_REPLY_READ ? e->read_bytes : e->fetch_bytes;
+    return used < e->opt.window_bytes ? e->opt.window_bytes - used : 0;
+}
+
 uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
                         const struct ot_event *event)
 {

@@ -1,4 +1,4 @@
-/* rows.c - copying events into one block. */
+/* rows.c - copying events. */
 #include "store/rows.h"
 
 enum { TOPIC, KEY, TYPE, HEADERS, PAYLOAD, TEXTS };
@@ -24,10 +24,20 @@ static void keep(struct ot_rows_builder *b, struct ot_rows_item *item,
         ot_buffer_slice(&b->bytes, s);
 }
 
-int ot_rows_add(struct ot_rows_builder *b, const struct ot_event *e)
+static size_t counted(const struct ot_event *e)
 {
+    return ot_event_bytes(e->filtered ? &(struct ot_event){0} : e);
+}
+
+int ot_rows_add(struct ot_rows_builder *b, const struct ot_event *e,
+                size_t budget, bool *cut)
+{
+    size_t bytes = b->counted + counted(e);
     struct ot_rows_item *item;
 
+    *cut = b->n > 0 && bytes > budget;
+    if (*cut)
+        return 0;
     if (b->n == b->size) {
         uint32_t size = b->size > 0 ? b->size * 2 : 64;
         void *p = ot_resize(b->items, size * sizeof(*b->items));
@@ -53,6 +63,7 @@ int ot_rows_add(struct ot_rows_builder *b, const struct ot_event *e)
     }
     if (b->bytes.failed)
         return OUTTRAY_E_NOMEM;
+    b->counted = bytes;
     b->n++;
     return 0;
 }
@@ -65,28 +76,53 @@ static struct ot_slice take(const struct ot_rows_item *item, int which,
     return ot_slice(bytes + item->at[which], item->len[which]);
 }
 
+struct copied_rows {
+    struct ot_rows rows;
+    char *bytes; /* the slices point into it */
+    struct ot_event events[];
+};
+
 static void free_rows(struct ot_rows *rows)
 {
-    ot_free(rows);
+    struct copied_rows *copied = (struct copied_rows *)(void *)rows;
+
+    ot_free(copied->bytes);
+    ot_free(copied);
+}
+
+/* The batch takes the bytes over, cut to their size: a copy of them would
+ * double what a batch of large payloads needs. */
+static char *take_bytes(struct ot_rows_builder *b)
+{
+    /* One byte more, so that an empty text still has an address in it. */
+    char *bytes = ot_resize(b->bytes.p, b->bytes.n + 1);
+
+    if (bytes == NULL)
+        return NULL;
+    bytes[b->bytes.n] = '\0';
+    memset(&b->bytes, 0, sizeof(b->bytes));
+    return bytes;
 }
 
 struct ot_rows *ot_rows_finish(struct ot_rows_builder *b)
 {
-    size_t head = sizeof(struct ot_rows) + b->n * sizeof(struct ot_event);
-    /* One byte more, so that an empty text still has an address in it. */
-    struct ot_rows *rows = ot_alloc(head + b->bytes.n + 1);
-    char *bytes;
+    size_t head = sizeof(struct copied_rows) + b->n * sizeof(struct ot_event);
+    struct copied_rows *copied = ot_alloc_zero(1, head);
+    struct ot_rows *rows;
+    const char *bytes;
 
-    if (rows == NULL)
+    if (copied == NULL)
         return NULL;
-    memset(rows, 0, head);
-    bytes = (char *)rows + head;
-    if (b->bytes.n > 0)
-        memcpy(bytes, b->bytes.p, b->bytes.n);
-    bytes[b->bytes.n] = '\0';
+    copied->bytes = take_bytes(b);
+    if (copied->bytes == NULL) {
+        ot_free(copied);
+        return NULL;
+    }
+    bytes = copied->bytes;
+    rows = &copied->rows;
     rows->refs = 1;
     rows->free = free_rows;
-    rows->events = (struct ot_event *)(void *)(rows + 1);
+    rows->events = copied->events;
     rows->n = b->n;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct ot_rows_item *item = &b->items[i];
@@ -111,6 +147,7 @@ struct ot_rows *ot_rows_finish(struct ot_rows_builder *b)
 void ot_rows_restart(struct ot_rows_builder *b)
 {
     b->n = 0;
+    b->counted = 0;
     if (b->bytes.failed)
         ot_buffer_free(&b->bytes);
     else

@@ -80,8 +80,10 @@ struct ot_read_request {
     size_t ngaps;
     bool with_locks; /* L_k in the same pipeline, before the read */
     uint32_t limit;  /* at most so many events */
-    size_t budget;   /* stop after about so many payload bytes (at least one
-                          event is returned) */
+    size_t budget;   /* bytes of payloads, and 64 for each event: the event
+                          that would exceed it is not read, unless it is the
+                          first. A store that expected smaller ones may bring
+                          none (cut), but not twice. [INV-8] */
 };
 
 /* May a write that names this incarnation (all zero: any) change anything? */
@@ -153,6 +155,7 @@ struct ot_write_request {
 struct ot_fetch_request {
     const int64_t *seqs;
     size_t n;
+    size_t budget; /* as of a read */
 };
 
 struct ot_prune_request {
@@ -208,6 +211,11 @@ struct ot_lease_reply {
     int64_t fence;      /* ours, if granted */
     int64_t free_in_us; /* if not: until the other's lease expires */
     char owner[37];     /* if not: whose it is */
+};
+
+struct ot_fetch_reply {
+    struct ot_rows *rows; /* never NULL; the taker owns one reference */
+    size_t n; /* the first n seqs were looked at; the budget cut the others */
 };
 
 /* The cursor as the database has it. Valid until the next reply. */
@@ -281,7 +289,7 @@ struct ot_reply {
         struct ot_lease_reply lease;
         struct ot_cursor_reply cursor;
         struct ot_read_reply read;
-        struct ot_rows *fetch; /* the taker owns one reference */
+        struct ot_fetch_reply fetch;
         struct ot_write_reply write;
         struct ot_commands_reply commands;
         struct ot_prune_reply prune;

@@ -46,7 +46,7 @@ static void drop_rows(struct ot_reply *reply)
     if (reply->kind == OT_REPLY_READ)
         ot_rows_unref(reply->read.rows);
     if (reply->kind == OT_REPLY_FETCH)
-        ot_rows_unref(reply->fetch);
+        ot_rows_unref(reply->fetch.rows);
 }
 
 static void answer(struct relay *r, struct ot_reply *reply)
@@ -247,38 +247,30 @@ static void read_snapshot(struct relay *r, struct ot_snapshot *out)
     out->xmin = out->nxip > 0 ? out->xip[0] : out->xmax;
 }
 
-/* How far one read has come. */
-struct progress {
-    uint32_t n;
-    size_t bytes;
-    bool cut;
-};
+static void add(struct relay *r, const struct ot_event *e, size_t budget,
+                bool *cut, struct ot_reply *reply)
+{
+    if (ot_rows_add(&r->rows, e, budget, cut) != 0)
+        reply->code = ot_fail_nomem(&reply->err);
+}
 
 static void add_range(struct relay *r, const struct ot_read_request *q,
-                      struct ot_range range, struct progress *p,
-                      struct ot_reply *reply)
+                      struct ot_range range, struct ot_reply *reply)
 {
     size_t i = memory_row_from(r->m, range.first);
+    bool *cut = &reply->read.cut;
 
-    for (; i < nrows(r->m) && !p->cut && reply->code == 0; i++) {
+    for (; i < nrows(r->m) && !*cut && reply->code == 0; i++) {
         struct ot_event e = rows_of(r->m)[i].event;
-        size_t bytes;
 
         if (e.seq > range.last)
             break;
         if (rows_of(r->m)[i].tx != NULL)
             continue;
         e.filtered = !ot_filter_match(&r->filter, e.topic);
-        bytes = e.filtered ? ot_event_bytes(&(struct ot_event){0})
-                           : ot_event_bytes(&e);
-        if (p->n >= q->limit || (p->n > 0 && p->bytes + bytes > q->budget)) {
-            p->cut = true;
-            break;
-        }
-        if (ot_rows_add(&r->rows, &e) != 0)
-            reply->code = ot_fail_nomem(&reply->err);
-        p->n++;
-        p->bytes += bytes;
+        *cut = r->rows.n >= q->limit;
+        if (!*cut)
+            add(r, &e, q->budget, cut, reply);
     }
 }
 
@@ -286,15 +278,14 @@ static void read_now(struct relay *r, const struct ot_read_request *q,
                      struct ot_reply *reply)
 {
     struct ot_read_reply *out = &reply->read;
-    struct progress p = {0};
     const struct command_row *commands = (void *)r->m->commands.p;
 
     if (q->with_locks)
         read_locks(r, out);
     read_snapshot(r, &out->snapshot);
     for (size_t i = 0; i < q->ngaps; i++)
-        add_range(r, q, q->gaps[i], &p, reply);
-    add_range(r, q, (struct ot_range){q->position + 1, INT64_MAX}, &p, reply);
+        add_range(r, q, q->gaps[i], reply);
+    add_range(r, q, (struct ot_range){q->position + 1, INT64_MAX}, reply);
     if (r->holders.failed || r->xip.failed)
         reply->code = ot_fail_nomem(&reply->err);
     if (reply->code == 0) {
@@ -303,7 +294,6 @@ static void read_now(struct relay *r, const struct ot_read_request *q,
             reply->code = ot_fail_nomem(&reply->err);
     }
     ot_rows_restart(&r->rows);
-    out->cut = p.cut;
     out->incarnation = r->m->incarnation;
     out->last_seq = r->m->last_seq;
     out->lsn = r->m->lsn;
@@ -323,26 +313,33 @@ static void op_read(struct ot_store *s, const struct ot_read_request *q)
     answer(relay_of(s), &reply);
 }
 
+static void fetch_now(struct relay *r, const struct ot_fetch_request *q,
+                      struct ot_reply *reply)
+{
+    struct ot_fetch_reply *out = &reply->fetch;
+    bool cut = false;
+
+    while (out->n < q->n && !cut && reply->code == 0) {
+        const struct row *row = memory_row(r->m, q->seqs[out->n]);
+
+        if (row != NULL && row->tx == NULL)
+            add(r, &row->event, q->budget, &cut, reply);
+        out->n += !cut;
+    }
+    if (reply->code == 0)
+        out->rows = ot_rows_finish(&r->rows);
+    if (reply->code == 0 && out->rows == NULL)
+        reply->code = ot_fail_nomem(&reply->err);
+    ot_rows_restart(&r->rows);
+}
+
 static void op_fetch(struct ot_store *s, const struct ot_fetch_request *q)
 {
-    struct relay *r = relay_of(s);
     struct ot_reply reply;
 
-    if (arrives(r, &reply, OT_REPLY_FETCH)) {
-        for (size_t i = 0; i < q->n && reply.code == 0; i++) {
-            const struct row *row = memory_row(r->m, q->seqs[i]);
-
-            if (row != NULL && row->tx == NULL &&
-                ot_rows_add(&r->rows, &row->event) != 0)
-                reply.code = ot_fail_nomem(&reply.err);
-        }
-        if (reply.code == 0)
-            reply.fetch = ot_rows_finish(&r->rows);
-        if (reply.code == 0 && reply.fetch == NULL)
-            reply.code = ot_fail_nomem(&reply.err);
-        ot_rows_restart(&r->rows);
-    }
-    answer(r, &reply);
+    if (arrives(relay_of(s), &reply, OT_REPLY_FETCH))
+        fetch_now(relay_of(s), q, &reply);
+    answer(relay_of(s), &reply);
 }
 
 /* --- write ---------------------------------------------------------------- */

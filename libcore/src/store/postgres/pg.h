@@ -35,9 +35,11 @@ struct ot_pg {
     PGresult *locks;             /* L_k, until the snapshot is known */
     size_t largest;              /* recent payload; 0: not known */
     bool budgeted;               /* the read under way counts bytes */
+    size_t most;                 /* else: a larger payload does not come */
     struct ot_buffer holders;
     struct ot_buffer xip;
     uint32_t candidates; /* of a budgeted read: rows before the cut */
+    size_t fetch_n;      /* seqs of the fetch under way */
 
     /* writing */
     struct ot_lease_request lease;
@@ -86,7 +88,10 @@ void ot_pg_garbled(struct ot_pg_job *);
  * cleared. */
 #define OT_PG_COLUMNS \
     "seq, id, topic, key, type, headers, payload, created_at, deliver_at"
+enum { OT_PG_COLUMN_N = 9 };
 struct ot_rows *ot_pg_rows(PGresult *, int first, bool filtered);
+/* Only the first n. */
+void ot_pg_rows_cut(struct ot_rows *, uint32_t n);
 
 /* The statement of a read, for its script and for whoever asks EXPLAIN. */
 struct ot_pg_read_shape {
@@ -94,7 +99,8 @@ struct ot_pg_read_shape {
     uint32_t limit;
     bool gaps;     /* $2 and $3: their ends */
     bool filter;   /* names and patterns behind that */
-    size_t budget; /* 0: not counted */
+    size_t budget; /* 0: not counted, … */
+    size_t most;   /* … but a larger payload ends after one byte more */
 };
 void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
 /* What makes its plan safe; also for EXPLAIN. */

@@ -2,6 +2,9 @@
  * says. */
 #include "store/postgres/pg.h"
 
+/* Beside its payload, an event counts so much. */
+#define EVENT_BYTES 64
+
 enum { TAG_LOCKS = 1, TAG_ROWS, TAG_FETCH };
 
 /* A database without statistics, just truncated, or with ten million rows:
@@ -91,6 +94,13 @@ static const char cased[] =
     "CASE WHEN NOT filtered THEN created_at END, "
     "CASE WHEN NOT filtered THEN deliver_at END, filtered";
 
+/* A payload that is too large ends one byte behind the limit, which says so:
+ * that costs less than a column. Its length is known without reading it. */
+static const char limited[] =
+    "seq, id, topic, key, type, headers, CASE WHEN octet_length(payload) <= "
+    "%zu THEN payload ELSE substr(payload, 1, %zu) END AS payload, "
+    "created_at, deliver_at%s";
+
 void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *shape)
 {
     const char *counted = shape->filter
@@ -107,8 +117,12 @@ void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *shape)
     ot_buffer_printf(out, " UNION ALL SELECT %s FROM (",
                      shape->filter ? cased : OT_PG_COLUMNS);
     if (shape->budget == 0) {
+        ot_buffer_puts(out, "SELECT ");
+        ot_buffer_printf(out, limited, shape->most, shape->most + 1,
+                         shape->filter ? ", filtered" : "");
+        ot_buffer_puts(out, " FROM (");
         say_rows(out, shape);
-        ot_buffer_puts(out, ") e");
+        ot_buffer_puts(out, ") e) e");
         return;
     }
     ot_buffer_printf(out,
@@ -193,6 +207,19 @@ static void gap_params(const struct ot_read_request *request,
 static bool heard(struct ot_pg *, struct ot_pg_job *, int tag, PGresult *);
 static void done(struct ot_pg *, struct ot_pg_job *);
 
+/* Counting costs half of the read again: only where it may matter. Where it
+ * does not, no payload is larger than its share, or its rest is left out:
+ * however large the next events are, the answer keeps to the budget. */
+static void choose_shape(struct ot_pg *pg, struct ot_pg_read_shape *shape)
+{
+    size_t share = pg->read.budget / (pg->read.limit + 1);
+
+    pg->budgeted = pg->largest == 0 || pg->largest > share;
+    pg->most = share - (share < EVENT_BYTES ? share : EVENT_BYTES);
+    shape->budget = pg->budgeted ? pg->read.budget + 1 : 0;
+    shape->most = pg->most;
+}
+
 void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
 {
     struct ot_pg_job *job = ot_pg_job(pg, OT_REPLY_READ, "cannot read the log");
@@ -206,10 +233,7 @@ void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
 
     pg->read = *request;
     pg->read.gaps = NULL;
-    /* Counting costs half of the read again: only where it may matter. */
-    pg->budgeted = pg->largest == 0 ||
-                   pg->largest > request->budget / (request->limit + 1);
-    shape.budget = pg->budgeted ? request->budget + 1 : 0;
+    choose_shape(pg, &shape);
     job->heard = heard;
     job->done = done;
     ot_pg_begin(pg, job, OT_PG_READ);
@@ -355,7 +379,7 @@ static void learn_size(struct ot_pg *pg, const struct ot_rows *rows)
     size_t largest = pg->largest - pg->largest / 16;
 
     for (uint32_t i = 0; i < rows->n; i++) {
-        size_t n = 64 + rows->events[i].payload.n;
+        size_t n = EVENT_BYTES + rows->events[i].payload.n;
 
         largest = n > largest ? n : largest;
     }
@@ -369,6 +393,18 @@ static bool ascending(const struct ot_rows *rows)
         if (rows->events[i - 1].seq >= rows->events[i].seq)
             return false;
     return true;
+}
+
+/* A payload that is larger than was expected: the rows before it are taken,
+ * and the next read, which counts, begins with it. */
+static void stop_at_large(struct ot_pg *pg, struct ot_read_reply *out)
+{
+    for (uint32_t i = 0; i < out->rows->n; i++)
+        if (out->rows->events[i].payload.n > pg->most) {
+            ot_pg_rows_cut(out->rows, i);
+            out->cut = true;
+            pg->largest = 0; /* not known any more */
+        }
 }
 
 static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
@@ -411,6 +447,8 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
     out->cut = out->rows->n == pg->read.limit ||
                (pg->budgeted && out->rows->n < pg->candidates);
     learn_size(pg, out->rows);
+    if (!pg->budgeted)
+        stop_at_large(pg, out);
 }
 
 static bool heard(struct ot_pg *pg, struct ot_pg_job *job, int tag,
@@ -436,13 +474,22 @@ static void done(struct ot_pg *pg, struct ot_pg_job *job)
 
 /* --- fetch --------------------------------------------------------------- */
 
+/* Columns behind those of the event. */
+enum { FETCH_ORDER = OT_PG_COLUMN_N, FETCH_FOUND };
+
+/* The budget cut it after its last row, or everything was looked at. */
 static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
                     PGresult *result)
 {
-    (void)pg;
+    struct ot_fetch_reply *out = &job->reply.fetch;
+    int n = PQntuples(result);
+
     (void)tag;
-    job->reply.fetch = ot_pg_rows(result, 0, false);
-    if (job->reply.fetch == NULL)
+    out->n = pg->fetch_n;
+    if (n > 0 && ot_pg_get_i64(result, 0, FETCH_FOUND) > n)
+        out->n = (size_t)ot_pg_get_i64(result, n - 1, FETCH_ORDER);
+    out->rows = ot_pg_rows(result, 0, false);
+    if (out->rows == NULL)
         job->reply.code = ot_fail_nomem(&job->reply.err);
     return true;
 }
@@ -451,8 +498,8 @@ static void fetch_done(struct ot_pg *pg, struct ot_pg_job *job)
 {
     (void)pg;
     if (job->reply.code != 0) {
-        ot_rows_unref(job->reply.fetch);
-        job->reply.fetch = NULL;
+        ot_rows_unref(job->reply.fetch.rows);
+        memset(&job->reply.fetch, 0, sizeof(job->reply.fetch));
     }
 }
 
@@ -461,18 +508,26 @@ void ot_pg_fetch(struct ot_pg *pg, const struct ot_fetch_request *request)
     struct ot_pg_job *job =
         ot_pg_job(pg, OT_REPLY_FETCH, "cannot fetch events of the log");
 
+    pg->fetch_n = request->n;
     job->heard = fetched;
     job->done = fetch_done;
     ot_pg_begin(pg, job, OT_PG_READ);
     ot_pg_say(&job->script, TAG_FETCH,
-              "SELECT e.* FROM unnest($1::int8[]) WITH ORDINALITY r(s, o) "
+              "WITH found AS MATERIALIZED (SELECT e.*, r.o, %d + "
+              "coalesce(octet_length(e.payload), 0) AS own "
+              "FROM unnest($1::int8[]) WITH ORDINALITY r(s, o) "
               "CROSS JOIN LATERAL (SELECT " OT_PG_COLUMNS " FROM \"%s\".event "
-              "WHERE seq = r.s LIMIT 1) e ORDER BY r.o",
-              pg->outbox);
+              "WHERE seq = r.s LIMIT 1) e) "
+              "SELECT " OT_PG_COLUMNS ", o, (SELECT count(*) FROM found) "
+              "FROM (SELECT *, sum(own) OVER (ORDER BY o ROWS UNBOUNDED "
+              "PRECEDING) AS upto FROM found) f "
+              "WHERE upto <= $2 OR upto = own ORDER BY o",
+              EVENT_BYTES, pg->outbox);
     ot_pg_array_begin(&job->script, OT_PG_INT8_ARRAY);
     for (size_t i = 0; i < request->n; i++)
         ot_pg_array_i64(&job->script, request->seqs[i]);
     ot_pg_array_end(&job->script);
+    ot_pg_i64_param(&job->script, (int64_t)request->budget);
     ot_pg_commit(job);
     ot_pg_link_ask(&pg->links[OT_PG_READS], job);
 }

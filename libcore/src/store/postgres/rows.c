@@ -19,7 +19,7 @@ static void decode(const PGresult *r, int row, bool filtered,
                    struct ot_event *out)
 {
     out->seq = ot_pg_get_i64(r, row, 0);
-    out->filtered = filtered && ot_pg_get_bool(r, row, 9);
+    out->filtered = filtered && ot_pg_get_bool(r, row, OT_PG_COLUMN_N);
     if (out->filtered) {
         memset(&out->id, 0, sizeof(out->id));
         out->topic = out->key = out->type = out->headers = out->payload =
@@ -54,4 +54,10 @@ struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
         pg->rows.bytes += ot_event_bytes(&pg->events[i]);
     }
     return &pg->rows;
+}
+
+void ot_pg_rows_cut(struct ot_rows *rows, uint32_t n)
+{
+    while (rows->n > n)
+        rows->bytes -= ot_event_bytes(&rows->events[--rows->n]);
 }

@@ -300,7 +300,7 @@ static void op_close(struct ot_store *store)
         if (reply.kind == OT_REPLY_READ)
             ot_rows_unref(reply.read.rows);
         if (reply.kind == OT_REPLY_FETCH)
-            ot_rows_unref(reply.fetch);
+            ot_rows_unref(reply.fetch.rows);
     }
     for (int kind = 0; kind < OT_PG_JOBS; kind++) {
         struct ot_pg_job *job = &pg->jobs[kind];

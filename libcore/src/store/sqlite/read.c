@@ -31,10 +31,14 @@ static int event_of(struct relay *r, sqlite3_stmt *s, bool filter,
     return 0;
 }
 
+static int add(struct relay *r, const struct ot_event *e, size_t budget,
+               bool *cut, struct outtray_error *err)
+{
+    return ot_rows_add(&r->rows, e, budget, cut) == 0 ? 0 : ot_fail_nomem(err);
+}
+
 /* How far one read has come. */
 struct progress {
-    uint32_t n;
-    size_t bytes;
     int64_t last; /* seq of the last row */
     bool cut;
 };
@@ -53,26 +57,16 @@ static int add_range(struct relay *r, int64_t first, int64_t last,
     r->db.f.bind_int64(s, 2, last);
     while ((code = ot_sqlite_step(&r->db, s, err)) == 1) {
         struct ot_event e;
-        size_t bytes;
 
-        if (p->n >= r->read.limit) {
+        if (r->rows.n >= r->read.limit) {
             p->cut = true;
             break;
         }
         code = event_of(r, s, true, &e, err);
-        if (code != 0)
+        if (code == 0)
+            code = add(r, &e, r->read.budget, &p->cut, err);
+        if (code != 0 || p->cut)
             break;
-        bytes = ot_event_bytes(&e);
-        if (p->n > 0 && p->bytes + bytes > r->read.budget) {
-            p->cut = true;
-            break;
-        }
-        if (ot_rows_add(&r->rows, &e) != 0) {
-            code = ot_fail_nomem(err);
-            break;
-        }
-        p->n++;
-        p->bytes += bytes;
         p->last = e.seq;
     }
     r->db.f.reset(s);
@@ -188,7 +182,8 @@ int sqlite_read(struct relay *r, struct ot_reply *reply)
 
 /* --- fetch --------------------------------------------------------------- */
 
-static int fetch_one(struct relay *r, int64_t seq, struct outtray_error *err)
+static int fetch_one(struct relay *r, int64_t seq, bool *cut,
+                     struct outtray_error *err)
 {
     sqlite3_stmt *s = ot_sqlite_stmt(&r->db, OT_SQL_FETCH, err);
     struct ot_event e;
@@ -201,22 +196,26 @@ static int fetch_one(struct relay *r, int64_t seq, struct outtray_error *err)
     if (code != 1)
         return code;
     code = event_of(r, s, false, &e, err);
-    if (code == 0 && ot_rows_add(&r->rows, &e) != 0)
-        code = ot_fail_nomem(err);
+    if (code == 0)
+        code = add(r, &e, r->fetch.budget, cut, err);
     r->db.f.reset(s);
     return code;
 }
 
 int sqlite_fetch(struct relay *r, struct ot_reply *reply)
 {
+    struct ot_fetch_reply *out = &reply->fetch;
+    bool cut = false;
     int code = ot_sqlite_begin_read(&r->db, &reply->err);
 
-    for (size_t i = 0; code == 0 && i < r->fetch.n; i++)
-        code = fetch_one(r, r->fetch.seqs[i], &reply->err);
+    while (code == 0 && !cut && out->n < r->fetch.n) {
+        code = fetch_one(r, r->fetch.seqs[out->n], &cut, &reply->err);
+        out->n += !cut;
+    }
     ot_sqlite_rollback(&r->db);
     if (code == 0) {
-        reply->fetch = ot_rows_finish(&r->rows);
-        if (reply->fetch == NULL)
+        out->rows = ot_rows_finish(&r->rows);
+        if (out->rows == NULL)
             code = ot_fail_nomem(&reply->err);
     }
     if (code != 0)

@@ -276,7 +276,7 @@ static void op_close(struct ot_store *s)
         if (reply.kind == OT_REPLY_READ)
             ot_rows_unref(reply.read.rows);
         if (reply.kind == OT_REPLY_FETCH)
-            ot_rows_unref(reply.fetch);
+            ot_rows_unref(reply.fetch.rows);
     }
     ot_sqlite_db_free(&r->db);
     ot_filter_free(&r->filter);
