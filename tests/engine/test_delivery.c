@@ -299,6 +299,34 @@ static void test_redrive_sends_again(void **state)
     w_close(&w);
 }
 
+static void test_not_empty_while_a_redrive_waits(void **state)
+{
+    (void)state;
+    struct world w;
+    open_waiting(&w, NULL);
+    int64_t bad = w_add(&w, "a");
+    w_pass(&w, 100 * W_MS);
+    w_complete(&w, bad, OT_REJECTED);
+    w_pass(&w, 200 * W_MS);
+    assert_true(ot_engine_empty(w.engine));
+    w_crash_relay(&w);
+    w_command(&w, OT_REDRIVE, bad);
+    w.now_us += 20 * W_S;
+    w_start_engine(&w);
+    /* Never between its start and the send: a relay that runs until it is
+     * empty would leave what it was asked for. */
+    for (int i = 0; i < 1000 && !w_in_flight(&w, bad); i++) {
+        assert_false(ot_engine_empty(w.engine));
+        if (w_step(&w) == OT_WAIT)
+            w_pass(&w, W_MS);
+    }
+    assert_true(w_in_flight(&w, bad));
+    w_complete(&w, bad, OT_OK);
+    w_pass(&w, 200 * W_MS);
+    assert_true(ot_engine_empty(w.engine));
+    w_close(&w);
+}
+
 static void test_dead_letter_lets_the_key_go(void **state)
 {
     (void)state;
@@ -620,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_gives_up_by_own_age),
         cmocka_unit_test(test_park_holds_the_key),
         cmocka_unit_test(test_redrive_sends_again),
+        cmocka_unit_test(test_not_empty_while_a_redrive_waits),
         cmocka_unit_test(test_dead_letter_lets_the_key_go),
         cmocka_unit_test(test_block_tries_for_ever),
         cmocka_unit_test(test_bisects),

@@ -174,6 +174,9 @@ bool ot_engine_empty(const struct ot_engine *e)
     if (e->phase != OT_PHASE_RUN || !e->read_all || e->gaps.n > 0 ||
         e->in_memory > 0 || ot_save_pending(e))
         return false;
+    /* A command may make a dead event deliverable. */
+    if (e->want_commands || e->asked[OT_REPLY_COMMANDS].under_way)
+        return false;
     for (size_t i = 0; i < e->nentries; i++)
         if (e->entries[i].used && deliverable(e, &e->entries[i]))
             return false;
