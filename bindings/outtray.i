@@ -31,5 +31,6 @@ typedef int outtray_rc;
 %include "enqueue.i"
 %include "relay.i"
 %include "batch.i"
+%include "schema.i"
 %include "sqlite.i"
 %include "cli.i"

@@ -8,6 +8,7 @@
 #include "outtray/enqueue.h"
 #include "outtray/relay.h"
 #include "outtray/batch.h"
+#include "outtray/schema.h"
 #include "outtray/cli.h"
 
 #endif

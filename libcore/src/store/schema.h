@@ -12,4 +12,10 @@ struct ot_migration {
 };
 extern const struct ot_migration ot_migrations[];
 
+/* NULL if there is none of that number. */
+const struct ot_migration *ot_migration_find(const char *store, int number);
+
+/* What removes the outbox and leaves what is not its own. */
+const char *ot_drop_sql(const char *store);
+
 #endif

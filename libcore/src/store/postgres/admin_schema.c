@@ -55,10 +55,7 @@ static int say(ot_text_fn *each, void *ctx, const struct ot_migration *m)
 
 static const struct ot_migration *migration(int number)
 {
-    for (const struct ot_migration *m = ot_migrations; m->store != NULL; m++)
-        if (strcmp(m->store, "postgres") == 0 && m->number == number)
-            return m;
-    return NULL;
+    return ot_migration_find("postgres", number);
 }
 
 static int run_migration(struct ot_pga *a, const struct ot_migration *m,
@@ -288,51 +285,6 @@ int ot_pga_upgrade(struct ot_admin *base, enum ot_upgrade_mode mode,
 
 /* --- drop ---------------------------------------------------------------- */
 
-/* By name and without CASCADE: what somebody built on the outbox, or put
- * beside it into its schema, is not ours to remove. */
-static const char drop_all[] =
-    "DROP VIEW IF EXISTS {{outbox}}.pending, {{outbox}}.dead, "
-    "{{outbox}}.status;"
-    "DROP TABLE IF EXISTS {{outbox}}.event, {{outbox}}.cursor, "
-    "{{outbox}}.gap, {{outbox}}.held, {{outbox}}.command, {{outbox}}.inbox, "
-    "{{outbox}}.meta;"
-    "DO $outtray$\n"
-    "DECLARE\n"
-    "    functions text := (SELECT string_agg(p.oid::regprocedure::text, ', ')"
-    " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-    " WHERE '\"' || n.nspname || '\"' = $name${{outbox}}$name$"
-    " AND p.proname IN ('new_id', 'enqueue', 'enqueue_bytes', 'status_now'));\n"
-    "BEGIN\n"
-    "    IF functions IS NOT NULL THEN\n"
-    "        EXECUTE 'DROP FUNCTION ' || functions;\n"
-    "    END IF;\n"
-    "END $outtray$;";
-
-static const char is_empty[] =
-    "SELECT NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid) "
-    "AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = n.oid) "
-    "AND NOT EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = n.oid) "
-    "AND n.nspname <> 'public' FROM pg_namespace n WHERE n.nspname = $1";
-
-static int drop_schema(struct ot_pga *a, struct outtray_error *err)
-{
-    struct ot_pga_value name = {OT_PGA_TEXT, a->outbox};
-    PGresult *result;
-    bool empty;
-    int rc = ot_pga_run(a, drop_all, "drop the tables", NULL, err);
-
-    if (rc == 0)
-        rc = ot_pga_run_with(a, is_empty, &name, 1, "look at the schema",
-                             &result, err);
-    if (rc != 0)
-        return rc;
-    empty = PQntuples(result) != 0 && ot_pga_bool(result, 0, 0);
-    PQclear(result);
-    return empty ? ot_pga_run(a, "DROP SCHEMA {{outbox}}", "drop the schema",
-                              NULL, err)
-                 : 0;
-}
-
 int ot_pga_drop(struct ot_admin *base, bool dry_run, int64_t *events,
                 struct outtray_error *err)
 {
@@ -357,6 +309,7 @@ int ot_pga_drop(struct ot_admin *base, bool dry_run, int64_t *events,
         PQclear(result);
     }
     if (rc == 0 && !dry_run)
-        rc = drop_schema(a, err);
+        rc = ot_pga_run(a, ot_drop_sql("postgres"), "drop the tables", NULL,
+                        err);
     return ot_pga_end(a, rc, err);
 }

@@ -6,10 +6,7 @@
 
 static const struct ot_migration *migration(int number)
 {
-    for (const struct ot_migration *m = ot_migrations; m->store != NULL; m++)
-        if (strcmp(m->store, "sqlite") == 0 && m->number == number)
-            return m;
-    return NULL;
+    return ot_migration_find("sqlite", number);
 }
 
 static int say(ot_text_fn *each, void *ctx, const struct ot_migration *m,
@@ -207,22 +204,6 @@ int sqlite_admin_upgrade(struct ot_admin *x, enum ot_upgrade_mode mode,
 
 /* --- drop ---------------------------------------------------------------- */
 
-static int drop_all(struct admin *a, struct outtray_error *err)
-{
-    static const char sql[] = "DROP VIEW IF EXISTS {{outbox}}_status;"
-                              "DROP VIEW IF EXISTS {{outbox}}_dead;"
-                              "DROP VIEW IF EXISTS {{outbox}}_pending;"
-                              "DROP TABLE IF EXISTS {{outbox}}_inbox;"
-                              "DROP TABLE IF EXISTS {{outbox}}_command;"
-                              "DROP TABLE IF EXISTS {{outbox}}_held;"
-                              "DROP TABLE IF EXISTS {{outbox}}_gap;"
-                              "DROP TABLE IF EXISTS {{outbox}}_cursor;"
-                              "DROP TABLE IF EXISTS {{outbox}}_event;"
-                              "DROP TABLE IF EXISTS {{outbox}}_meta";
-
-    return ot_sqlite_exec(&a->db, sql, err);
-}
-
 int sqlite_admin_drop(struct ot_admin *x, bool dry_run, int64_t *events,
                       struct outtray_error *err)
 {
@@ -243,7 +224,7 @@ int sqlite_admin_drop(struct ot_admin *x, bool dry_run, int64_t *events,
     if (code == 1) {
         *events = a->db.f.column_int64(s, 0);
         a->db.f.reset(s);
-        code = dry_run ? 0 : drop_all(a, err);
+        code = dry_run ? 0 : ot_sqlite_exec(&a->db, ot_drop_sql("sqlite"), err);
     }
     if (code == 0 && !dry_run)
         code = ot_sqlite_commit(&a->db, err);
