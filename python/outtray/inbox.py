@@ -61,7 +61,7 @@ class Inbox:
         adapter = find_sync(conn)
         style, dialect, real = adapter.begin(conn, self.require_transaction)
         params = consumer, _uuid(event_id)
-        yield adapter.fetch(real, self._insert(style, dialect), params) is not None
+        yield bool(adapter.rows(real, self._insert(style, dialect), params))
 
     @contextlib.asynccontextmanager
     async def aonce(
@@ -72,7 +72,7 @@ class Inbox:
         style, dialect, real = await adapter.begin(conn, self.require_transaction)
         params = consumer, _uuid(event_id)
         sql = self._insert(style, dialect)
-        yield await adapter.fetch(real, sql, params) is not None
+        yield bool(await adapter.rows(real, sql, params))
 
     def _insert(self, style: int, dialect: int) -> str:
         sql = self._sql.get((style, dialect))

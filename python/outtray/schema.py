@@ -3,11 +3,13 @@
 ``outtray init`` and ``outtray upgrade`` run the same. With Alembic:
 
     def upgrade():
-        op.execute(sqlalchemy.text(outtray.schema.sql("postgresql", 1)))
+        for statement in schema.statements(schema.sql("postgresql", 1)):
+            op.execute(statement)
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from . import _core
@@ -48,13 +50,28 @@ def drop_sql(dialect: str, outbox: str = "outtray") -> str:
     return _core.schema_drop_sql(_dialect(dialect), outbox)
 
 
+# What a ; may stand in: a comment, a string, a name, a body between $tags$.
+_OPAQUE = re.compile(
+    r"--[^\n]*|'(?:[^']|'')*'|\"[^\"]*\"|(?P<tag>\$\w*\$).*?(?P=tag)"
+    r"|(?P<end>;)",
+    re.S,
+)
+
+
 def statements(script: str) -> list[str]:
-    """A script for SQLite, for a driver that takes one statement at a time.
-    Drivers of PostgreSQL take theirs as a whole."""
-    found, lines = [], ""
-    for line in script.splitlines(keepends=True):
-        lines += line
-        if line.rstrip().endswith(";") and sqlite3.complete_statement(lines):
-            found.append(lines.strip())
-            lines = ""
+    """A script of this module, one statement at a time: many drivers take no
+    more at once. As text of SQLAlchemy (``op.execute`` of Alembic makes it
+    that), or executed without parameters: a % in them is one."""
+    found, start = [], 0
+    for match in _OPAQUE.finditer(script):
+        if match["end"] and _complete(script[start : match.end()]):
+            found.append(script[start : match.end()].strip())
+            start = match.end()
     return found
+
+
+def _complete(statement: str) -> bool:
+    """Not within the body of a trigger of SQLite."""
+    if "CREATE TRIGGER" not in statement:
+        return True
+    return sqlite3.complete_statement(statement)

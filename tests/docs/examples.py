@@ -3,22 +3,28 @@
     ```sh run          commands; all blocks of a file share one shell, which
                        stops at the first command that fails
     ```sql run         the same through psql on the database
+    ```python a/b.py   a file of that name, written there; the page of python-x.md
+                       has all files of docs/examples/x (any language)
     ```text output     what the block before printed; `…` stands for anything
                        within a line, a line of only `…` for any lines
     <!-- sh run ... -->  commands that the reader need not see
     <!-- in tests: localhost:9092 is $KAFKA -->
                        what a placeholder of the text stands for: $PG is the
-                       URL of an empty database, $KAFKA the broker's address
+                       URL of an empty database, $KAFKA the broker's address,
+                       $WEB a free address for a server
 
-The folder is empty at first, and outtray is in PATH.
+The folder is empty at first, and outtray is in PATH. `examples.py PAGE…` writes
+the files of pages to docs/examples.
 """
 
 import contextlib
 import dataclasses
 import os
+import pathlib
 import re
 import signal
 import subprocess
+import sys
 
 BLOCK = re.compile(
     r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```[ ]*$"
@@ -27,6 +33,7 @@ BLOCK = re.compile(
     re.S | re.M,
 )
 MARK = "\x1e"
+FILE = re.compile(r"\w+ ([\w./-]+\.\w+)")
 
 
 @dataclasses.dataclass
@@ -35,6 +42,12 @@ class Block:
     kind: str
     body: str
     output: str = None
+    path: str = None
+
+
+def files(text):
+    """{path: content} of a page."""
+    return {block.path: block.body for block in parse(text)[0] if block.path}
 
 
 def parse(text):
@@ -49,6 +62,9 @@ def parse(text):
         elif info in ("sh run", "sql run"):
             body = found["commands"] if found["hidden"] else found["body"]
             blocks.append(Block(line, info.split()[0], body))
+            previous_end = found.end()
+        elif file := FILE.fullmatch(info):
+            blocks.append(Block(line, "file", found["body"], path=file[1]))
             previous_end = found.end()
         elif info == "text output":
             between = text[previous_end : found.start()] if blocks else "```"
@@ -66,7 +82,13 @@ def script(blocks, replace):
     for number, block in enumerate(blocks):
         body = replace(block.body)
         parts.append(f"printf '{MARK}{number}\\n'\n")
-        if block.kind == "sql":
+        if block.kind == "file":
+            folder = os.path.dirname(block.path) or "."
+            parts.append(
+                f"mkdir -p {folder}; cat >{block.path} <<'END_OF_FILE'\n{body}"
+            )
+            parts.append("END_OF_FILE\n")
+        elif block.kind == "sql":
             parts.append(f"psql -qAt -v ON_ERROR_STOP=1 \"$PG\" <<'END_OF_SQL'\n{body}")
             parts.append("END_OF_SQL\n")
         else:
@@ -134,3 +156,24 @@ def judge(blocks, printed, replace):
                 f"line {block.line} prints something else:\n{output}\n"
                 f"-- expected\n{block.output}"
             )
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def folder_of(page):
+    """Where the files of a page are, relative to the root."""
+    stem = pathlib.Path(page).stem.removeprefix("python-")
+    return pathlib.Path("docs/examples") / stem
+
+
+def write(page):
+    for path, body in files((ROOT / page).read_text()).items():
+        target = ROOT / folder_of(page) / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(body)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        write(name)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import socket
 import sys
 
 import examples
@@ -20,11 +21,31 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_examples(page, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
-    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap}
+    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "WEB": free_address()}
     # The program first, then Python with the package.
     path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
     problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
+
+
+def free_address():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{one.getsockname()[1]}"
+
+
+def test_files():
+    """docs/examples has the files of the pages (./dev docs writes them)."""
+    wanted = {}
+    for page in PAGES:
+        for path, body in examples.files((ROOT / page).read_text()).items():
+            wanted[examples.folder_of(page) / path] = body
+    there = {
+        path.relative_to(ROOT): path.read_text()
+        for path in (ROOT / "docs/examples").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert there == wanted
 
 
 def test_links():
@@ -58,6 +79,15 @@ cat file
 ```text output
 hidden world
 ```
+```python a/b.py
+print("in a file")
+```
+```sh run
+cat a/b.py
+```
+```text output
+print("in a file")
+```
 """
 
 
@@ -66,6 +96,7 @@ hidden world
     [
         ("", "", None),
         ("hidden world", "hidden sea", "line 15 prints something else"),
+        ("cat a/b.py", "cat a/c.py", "line 24 failed"),
         ("cat file", "cat nothing", "line 15 failed"),
         ("hello … broker", "hello … brokers", "line 2 prints something else"),
     ],

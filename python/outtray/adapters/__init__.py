@@ -20,8 +20,8 @@ class Adapter(Protocol):
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         """Execute it."""
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        """Execute it; the first row, or None."""
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        """Execute it; its rows, all of them."""
 
 
 class AsyncAdapter(Protocol):
@@ -31,7 +31,7 @@ class AsyncAdapter(Protocol):
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None: ...
 
-    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any: ...
+    async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]: ...
 
 
 # module.class of a connection: (module here, class there)
@@ -96,6 +96,13 @@ def find_async(conn: Any) -> AsyncAdapter:
             raise _unsupported(kind, _SYNC, "outbox.enqueue(…)") from None
         _known_async[kind] = found
         return found
+
+
+def find_any(conn: Any) -> tuple[Any, bool]:
+    """The adapter of a connection of either kind, and whether it is awaited."""
+    if _entry(type(conn), _ASYNC) is not None:
+        return find_async(conn), True
+    return find_sync(conn), False
 
 
 def _entry(kind: type, table: dict[str, tuple[str, str]]) -> tuple[str, str] | None:

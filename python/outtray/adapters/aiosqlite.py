@@ -24,5 +24,5 @@ class Aiosqlite:
         cursor = await conn.execute(sql, params)
         await cursor.close()
 
-    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return next(iter(await conn.execute_fetchall(sql, params)), None)
+    async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list(await conn.execute_fetchall(sql, params))

@@ -24,5 +24,5 @@ class Asyncpg:
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         await conn.execute(sql, *params)
 
-    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return await conn.fetchrow(sql, *params)
+    async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list(await conn.fetch(sql, *params))

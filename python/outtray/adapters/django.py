@@ -47,7 +47,7 @@ class Django:
         with conn.cursor() as cursor:
             cursor.execute(sql, params)
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         with conn.cursor() as cursor:
             cursor.execute(sql, params)
-            return cursor.fetchone()
+            return list(cursor.fetchall())

@@ -43,8 +43,8 @@ class Psycopg:
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.execute(sql, params)
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return conn.execute(sql, params).fetchone()
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list(conn.execute(sql, params).fetchall())
 
 
 class AsyncPsycopg:
@@ -57,5 +57,5 @@ class AsyncPsycopg:
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         await conn.execute(sql, params)
 
-    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return await (await conn.execute(sql, params)).fetchone()
+    async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list(await (await conn.execute(sql, params)).fetchall())

@@ -35,7 +35,7 @@ class Psycopg2:
         with conn.cursor(cursor_factory=cursor) as one:
             one.execute(sql, params)
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         with conn.cursor(cursor_factory=cursor) as one:
             one.execute(sql, params)
-            return one.fetchone()
+            return list(one.fetchall())

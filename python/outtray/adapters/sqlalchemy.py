@@ -92,11 +92,12 @@ class AlchemyConnection:
         check(conn, required, "Connection")
         return *target(conn), conn
 
-    def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
-        conn.exec_driver_sql(sql, params).close()
+    def execute(self, conn: Any, sql: str, params: tuple[Any, ...] | None) -> None:
+        options = {"no_parameters": True} if params is None else None
+        conn.exec_driver_sql(sql, params, execution_options=options).close()
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return conn.exec_driver_sql(sql, params).first()
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list(conn.exec_driver_sql(sql, params).all())
 
 
 class AlchemySession(AlchemyConnection):
@@ -120,8 +121,8 @@ class AsyncAlchemyConnection:
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         (await conn.exec_driver_sql(sql, params)).close()
 
-    async def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
-        return (await conn.exec_driver_sql(sql, params)).first()
+    async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        return list((await conn.exec_driver_sql(sql, params)).all())
 
 
 class AsyncAlchemySession(AsyncAlchemyConnection):

@@ -43,6 +43,6 @@ class Sqlite3:
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.execute(sql, params).close()
 
-    def fetch(self, conn: Any, sql: str, params: tuple[Any, ...]) -> Any:
+    def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         # To the end: an open statement would keep the file locked.
-        return next(iter(conn.execute(sql, params).fetchall()), None)
+        return list(conn.execute(sql, params).fetchall())

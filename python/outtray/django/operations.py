@@ -134,8 +134,5 @@ def _is_meant(conn: Any, app_label: str) -> bool:
 
 
 def _execute(schema_editor: Any, script: str) -> None:
-    parts = [script]
-    if schema_editor.connection.vendor == "sqlite":
-        parts = schema.statements(script)
-    for part in parts:
-        schema_editor.execute(part, params=None)
+    for statement in schema.statements(script):
+        schema_editor.execute(statement, params=None)
