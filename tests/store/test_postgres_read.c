@@ -76,7 +76,7 @@ static char *plan_of(const struct ot_pg_read_shape *shape, int64_t position)
         values[n++] = "{a,b}";
         values[n++] = "{c%}";
     }
-    pg_run(scratch.db, "BEGIN; SELECT %s", ot_pg_planner);
+    pg_run(scratch.db, "BEGIN; SELECT " OT_PG_PLANNER("true"));
     ot_buffer_puts(&sql, "EXPLAIN (COSTS off) ");
     ot_pg_read_sql(&sql, shape);
     r = PQexecParams(scratch.db, sql.p, n, types, values, NULL, NULL, 0);

@@ -103,7 +103,7 @@ static void defaults(void **state)
     assert_string_equal(outtray_conf_get(conf, "relay.lease_ttl_ms"), "15s");
     assert_true(ot_conf_us(conf, "relay.lease_ttl_ms") == 15000000);
     assert_int_equal(ot_conf_int(conf, "relay.batch_bytes"), 8 << 20);
-    assert_int_equal(ot_conf_int(conf, "relay.batch_events"), 2000);
+    assert_int_equal(ot_conf_int(conf, "relay.batch_events"), 5000);
     assert_true(ot_conf_bool(conf, "prune.enabled"));
     assert_false(ot_conf_bool(conf, "sink.fsync"));
     assert_string_equal(ot_conf_text(conf, "relay.ordering"), "key");
@@ -191,7 +191,7 @@ static void refusals(void **state)
     refuse("relay.ordering", "none|key", "none, key, strict");
     refuse("relay.topics", "a\xff", "byte 2 is not UTF-8");
     /* Nothing of it stuck. */
-    assert_int_equal(ot_conf_int(conf, "relay.batch_events"), 2000);
+    assert_int_equal(ot_conf_int(conf, "relay.batch_events"), 5000);
     assert_false(ot_conf_is_set(conf, "relay.lease_ttl_ms"));
 }
 

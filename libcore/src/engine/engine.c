@@ -11,7 +11,7 @@ void ot_engine_defaults(struct ot_engine_options *opt)
         .ordering = OT_ORDER_KEY,
         .on_reject = OT_POLICY_AUTO,
         .sink_ordered = true,
-        .batch_events = 2000,
+        .batch_events = 5000,
         .batch_bytes = 8 << 20,
         .window_events = 20000,
         .window_bytes = 64 << 20,
@@ -248,16 +248,22 @@ static bool wants_commands(const struct ot_engine *e)
            (ot_capture_blind(e) && e->now_us >= e->commands_us);
 }
 
+static bool wants_read(struct ot_engine *e, union ot_wish_args *out)
+{
+    if (!can_ask(e, OT_REPLY_READ) || !ot_capture_due(e) ||
+        !ot_capture_ask(e, &out->read))
+        return false;
+    ask(e, OT_REPLY_READ);
+    return true;
+}
+
 static enum ot_wish next_store(struct ot_engine *e, union ot_wish_args *out)
 {
     enum ot_wish wish = next_write(e, out);
     if (wish != OT_WAIT)
         return wish;
-    if (can_ask(e, OT_REPLY_READ) && ot_capture_due(e) &&
-        ot_capture_ask(e, &out->read)) {
-        ask(e, OT_REPLY_READ);
+    if (wants_read(e, out))
         return OT_DO_READ;
-    }
     if (can_ask(e, OT_REPLY_FETCH) && ot_drain_ask(e, &out->fetch)) {
         ask(e, OT_REPLY_FETCH);
         return OT_DO_FETCH;
@@ -284,6 +290,11 @@ static enum ot_wish next_run(struct ot_engine *e, union ot_wish_args *out)
     if (wish != OT_WAIT)
         return wish;
     timers(e);
+    /* Before the events of the last read are handed over, which takes as long
+     * as the database needs for the next; but a limit wants to know first how
+     * many that are. */
+    if (!ot_limiter_limits(&e->limiter) && wants_read(e, out))
+        return OT_DO_READ;
     if (ot_submit_ask(e, &out->submit.sends, &out->submit.n))
         return OT_DO_SUBMIT;
     return next_store(e, out);

@@ -10,6 +10,11 @@ struct ot_limiter {
     int64_t not_before_us;               /* the broker asked for a pause */
 };
 
+static inline bool ot_limiter_limits(const struct ot_limiter *l)
+{
+    return l->events_per_s > 0 || l->bytes_per_s > 0;
+}
+
 /* When may the next event go? now_us or earlier: at once. */
 int64_t ot_limiter_at(const struct ot_limiter *);
 void ot_limiter_take(struct ot_limiter *, size_t bytes, int64_t now_us);

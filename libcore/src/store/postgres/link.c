@@ -7,6 +7,7 @@
  */
 #include "store/postgres/link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 
@@ -47,6 +48,10 @@ void ot_pg_link_close(struct ot_pg_link *link)
     link->nqueue = 0;
     link->running = false;
     link->unsent = false;
+    link->greeted = false;
+    link->greeting_due = false;
+    link->ours = false;
+    ot_pg_plans_forget(&link->plans);
 }
 
 /* --- connecting ---------------------------------------------------------- */
@@ -116,18 +121,58 @@ static int flush(struct ot_pg_link *link, struct outtray_error *err)
     return rc < 0 ? ot_pg_fail(err, link->conn, NULL, "sending") : 0;
 }
 
+/* Is there a pooler? It tells its clients a process number of its own making,
+ * and the server itself another one. Asked with the first job, not before it,
+ * so that it costs no round trip. */
+static bool greet(struct ot_pg_link *link)
+{
+    uint32_t pid = htonl((uint32_t)PQbackendPID(link->conn));
+    const Oid types[] = {OT_PG_INT4};
+    const char *const values[] = {(const char *)&pid};
+    const int lengths[] = {sizeof(pid)}, formats[] = {1};
+
+    link->greeted = true;
+    link->greeting_due = true;
+    return PQsendQueryParams(link->conn, link->greeting, 1, types, values,
+                             lengths, formats, 1) == 1 &&
+           PQpipelineSync(link->conn) == 1;
+}
+
+static void hear_greeting(struct ot_pg_link *link, PGresult *result)
+{
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        link->ours = PQntuples(result) == 1;
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+        link->greeting_due = false;
+    PQclear(result);
+}
+
 static int send_job(struct ot_pg_link *link, struct outtray_error *err)
 {
-    const struct ot_pg_job *job = link->queue[0];
+    struct ot_pg_job *job = link->queue[0];
+    struct ot_pg_plans *plans = link->ours ? &link->plans : NULL;
 
     link->running = true;
     link->statement = 0;
     link->syncs = 0;
     link->deadline_us = ot_now_us() + link->silence_us;
     ot_crash_point("postgres.send");
-    if (!ot_pg_script_send(&job->script, link->conn))
+    if ((!link->greeted && !greet(link)) ||
+        !ot_pg_script_send(&job->script, link->conn, plans))
         return ot_pg_fail(err, link->conn, NULL, job->what);
     return flush(link, err);
+}
+
+void ot_pg_link_hurry(struct ot_pg_link *link)
+{
+    struct outtray_error err;
+
+    if (link->phase != OT_PG_READY || link->running || link->nqueue == 0)
+        return;
+    /* libpq remembers a failure: the next service hears of it. */
+    ot_error_clear(&err);
+    if (send_job(link, &err) != 0)
+        link->deadline_us = 0;
 }
 
 static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
@@ -136,6 +181,9 @@ static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
 
     ot_crash_point("postgres.answered");
     link->running = false;
+    if (link->replan)
+        ot_pg_plans_forget(&link->plans);
+    link->replan = false;
     if (job->reply.code == 0 && !job->stop && job->again != NULL &&
         job->again(pg, job)) {
         if (!ot_pg_script_failed(&job->script))
@@ -148,17 +196,35 @@ static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
     ot_pg_finished(pg, job);
 }
 
+/* The result of a plan would have other types than it was made for, or the
+ * server has lost it: it is as well that all of them are made anew. */
+static bool outlived(struct ot_pg_link *link, const PGresult *result)
+{
+    static const char *const states[] = {"0A000", "26000", "42P05"};
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (!link->ours || state == NULL)
+        return false;
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        link->replan |= strcmp(state, states[i]) == 0;
+    return link->replan;
+}
+
 static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
                         PGresult *result)
 {
     struct ot_pg_job *job = link->queue[0];
-    int tag = job->script.statements[link->statement].tag;
+    struct ot_pg_statement *statement =
+        &job->script.statements[link->statement];
+    int tag = statement->tag;
     bool taken = false;
 
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
-        if (tag != 0 && job->reply.code == 0)
+        if (statement->parses)
+            link->plans.plans[statement->plan].ready = true;
+        else if (tag != 0 && job->reply.code == 0)
             taken = job->heard(pg, job, tag, result);
         break;
     case PGRES_PIPELINE_SYNC:
@@ -169,6 +235,13 @@ static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
     default: /* the first error explains the others */
         if (job->reply.code != 0)
             break;
+        if (outlived(link, result)) {
+            job->reply.code =
+                ot_fail(&job->reply.err, OUTTRAY_E_STORE_BUSY,
+                        "%s: a table changed; its plan is made anew",
+                        job->what);
+            break;
+        }
         job->reply.code =
             ot_pg_fail(&job->reply.err, link->conn, result, job->what);
         ot_pg_advise(pg, &job->reply.err);
@@ -178,18 +251,34 @@ static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
         PQclear(result);
 }
 
+/* The results of a statement have ended. */
+static void go_on(struct ot_pg_link *link)
+{
+    struct ot_pg_script *script = &link->queue[0]->script;
+    struct ot_pg_statement *statement = &script->statements[link->statement];
+
+    if (statement->parses)
+        statement->parses = false;
+    else if (link->statement + 1 < script->nstatements)
+        link->statement++;
+}
+
 /* All results that are there. */
 static void hear(struct ot_pg *pg, struct ot_pg_link *link)
 {
     while (link->running && PQisBusy(link->conn) == 0) {
         PGresult *result = PQgetResult(link->conn);
 
+        if (result == NULL && PQstatus(link->conn) == CONNECTION_BAD)
+            break;
+        if (link->greeting_due) {
+            hear_greeting(link, result);
+            continue;
+        }
         if (result != NULL)
             hear_result(pg, link, result);
-        else if (PQstatus(link->conn) == CONNECTION_BAD)
-            break;
-        else if (link->statement + 1 < link->queue[0]->script.nstatements)
-            link->statement++;
+        else
+            go_on(link);
         if (link->syncs == link->queue[0]->script.syncs)
             end_job(pg, link);
     }

@@ -53,6 +53,14 @@ struct ot_pg_link {
     bool running;                   /* queue[0] was sent */
     int statement;                  /* whose result is next */
     int syncs;
+    const char *greeting; /* its first statement: a row if nobody stands between
+                             us and the server; $1: the server's process */
+    bool greeted;         /* it was sent */
+    bool greeting_due;    /* and is not answered yet */
+    bool ours;            /* nobody stands between: the session keeps what it
+                             is told */
+    struct ot_pg_plans plans;
+    bool replan;         /* an error: forget them when the job ends */
     int64_t deadline_us; /* connected, or heard of, by then */
     struct ot_pg_job *queue[OT_PG_JOBS];
     size_t nqueue;
@@ -60,6 +68,8 @@ struct ot_pg_link {
 
 /* Put a job at the end of the queue. */
 void ot_pg_link_ask(struct ot_pg_link *, struct ot_pg_job *);
+/* Let the server begin with it now, if it can: service comes later. */
+void ot_pg_link_hurry(struct ot_pg_link *);
 
 /* Connect, send, receive: whatever is possible without waiting. Finished jobs
  * go to ot_pg_finished. 0, or why the connection is lost: the caller then

@@ -24,6 +24,7 @@ struct ot_pg {
     int64_t pid;    /* a forked child must not use the connections */
     int version;    /* of the schema, as this program makes it */
     char *settings; /* the statement that makes a transaction ours */
+    char *greeting; /* of the reads: makes the session ours, if it is */
 
     struct ot_pg_link links[OT_PG_LINKS];
     struct ot_pg_job jobs[OT_PG_JOBS]; /* by enum ot_reply_kind */
@@ -79,6 +80,10 @@ enum ot_pg_mode {
 };
 void ot_pg_begin(struct ot_pg *, struct ot_pg_job *, enum ot_pg_mode);
 void ot_pg_commit(struct ot_pg_job *);
+/* The same around what only looks, over the link of the reads: nothing at all,
+ * when its session is ours. Each statement has its snapshot. */
+void ot_pg_look(struct ot_pg *, struct ot_pg_job *);
+void ot_pg_looked(struct ot_pg *, struct ot_pg_job *);
 
 /* The server answered with something that it cannot have said. */
 void ot_pg_garbled(struct ot_pg_job *);
@@ -103,8 +108,12 @@ struct ot_pg_read_shape {
     size_t most;   /* … but a larger payload ends after one byte more */
 };
 void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
-/* What makes its plan safe; also for EXPLAIN. */
-extern const char ot_pg_planner[];
+/* What makes its plan safe; also for EXPLAIN. local: "true" for a transaction,
+ * "false" for the session. */
+#define OT_PG_PLANNER(local)                              \
+    "set_config('enable_seqscan', 'off', " local "), "    \
+    "set_config('enable_bitmapscan', 'off', " local "), " \
+    "set_config('jit', 'off', " local ")"
 
 /* incarnation, last_seq and flush LSN, as SQL expressions; see facts.c. */
 

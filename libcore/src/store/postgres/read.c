@@ -10,10 +10,6 @@ enum { TAG_LOCKS = 1, TAG_ROWS, TAG_FETCH };
 /* A database without statistics, just truncated, or with ten million rows:
  * the log is read by its index, or a poll would cost what the history costs.
  * (The time of compiling a plan is worth more than a poll, too.) */
-const char ot_pg_planner[] = "set_config('enable_seqscan', 'off', true), "
-                             "set_config('enable_bitmapscan', 'off', true), "
-                             "set_config('jit', 'off', true)";
-
 /* --- the statement ------------------------------------------------------- */
 
 /* The first row is about the server: all of it in one value, because a value
@@ -236,7 +232,7 @@ void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
     choose_shape(pg, &shape);
     job->heard = heard;
     job->done = done;
-    ot_pg_begin(pg, job, OT_PG_READ);
+    ot_pg_look(pg, job);
     if (request->with_locks)
         say_locks(pg, script);
     ot_pg_say_begin(script, TAG_ROWS);
@@ -248,7 +244,7 @@ void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
         gap_params(request, script);
     if (shape.filter)
         filter_params(pg, script);
-    ot_pg_commit(job);
+    ot_pg_looked(pg, job);
     ot_pg_link_ask(&pg->links[OT_PG_READS], job);
 }
 
@@ -511,7 +507,7 @@ void ot_pg_fetch(struct ot_pg *pg, const struct ot_fetch_request *request)
     pg->fetch_n = request->n;
     job->heard = fetched;
     job->done = fetch_done;
-    ot_pg_begin(pg, job, OT_PG_READ);
+    ot_pg_look(pg, job);
     ot_pg_say(&job->script, TAG_FETCH,
               "WITH found AS MATERIALIZED (SELECT e.*, r.o, %d + "
               "coalesce(octet_length(e.payload), 0) AS own "
@@ -528,6 +524,6 @@ void ot_pg_fetch(struct ot_pg *pg, const struct ot_fetch_request *request)
         ot_pg_array_i64(&job->script, request->seqs[i]);
     ot_pg_array_end(&job->script);
     ot_pg_i64_param(&job->script, (int64_t)request->budget);
-    ot_pg_commit(job);
+    ot_pg_looked(pg, job);
     ot_pg_link_ask(&pg->links[OT_PG_READS], job);
 }

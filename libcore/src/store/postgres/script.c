@@ -243,11 +243,14 @@ bool ot_pg_script_failed(const struct ot_pg_script *s)
 }
 
 static bool send_one(const struct ot_pg_script *s, PGconn *conn,
-                     const struct ot_pg_statement *statement)
+                     struct ot_pg_statement *statement,
+                     struct ot_pg_plans *plans)
 {
+    const char *sql = s->text.p + statement->sql;
     Oid types[OT_PG_PARAMS];
     const char *values[OT_PG_PARAMS];
     int lengths[OT_PG_PARAMS], formats[OT_PG_PARAMS];
+    char name[32];
 
     for (int i = 0; i < statement->nparams; i++) {
         const struct ot_pg_param *param = &s->params[statement->param + i];
@@ -257,15 +260,26 @@ static bool send_one(const struct ot_pg_script *s, PGconn *conn,
         lengths[i] = param->n < 0 ? 0 : param->n;
         formats[i] = 1;
     }
-    return PQsendQueryParams(conn, s->text.p + statement->sql,
-                             statement->nparams, types, values, lengths,
-                             formats, 1) == 1;
+    statement->parses = false;
+    statement->plan = plans == NULL ? OT_NO_PLAN : ot_pg_plans_say(plans, sql);
+    if (statement->plan == OT_NO_PLAN)
+        return PQsendQueryParams(conn, sql, statement->nparams, types, values,
+                                 lengths, formats, 1) == 1;
+    ot_pg_plans_name(plans, statement->plan, name);
+    if (!plans->plans[statement->plan].ready) {
+        statement->parses = true;
+        if (PQsendPrepare(conn, name, sql, statement->nparams, types) != 1)
+            return false;
+    }
+    return PQsendQueryPrepared(conn, name, statement->nparams, values, lengths,
+                               formats, 1) == 1;
 }
 
-bool ot_pg_script_send(const struct ot_pg_script *s, PGconn *conn)
+bool ot_pg_script_send(struct ot_pg_script *s, PGconn *conn,
+                       struct ot_pg_plans *plans)
 {
     for (int i = 0; i < s->nstatements; i++) {
-        if (!send_one(s, conn, &s->statements[i]))
+        if (!send_one(s, conn, &s->statements[i], plans))
             return false;
         if (s->statements[i].sync && PQpipelineSync(conn) != 1)
             return false;

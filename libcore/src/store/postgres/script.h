@@ -3,7 +3,8 @@
  *
  * Statements go through the unnamed prepared statement, with their settings
  * inside the transaction: nothing is left behind in the session, so that a
- * transaction pooler may stand between.
+ * transaction pooler may stand between. Where none does, those that are said
+ * often have names (plans.h).
  *
  * Errors leave no session behind in a failed transaction either: the script
  * is  BEGIN … statements, sync, COMMIT, sync.  After an error the server
@@ -13,6 +14,7 @@
 #ifndef OT_PG_SCRIPT_H
 #define OT_PG_SCRIPT_H
 
+#include "store/postgres/plans.h"
 #include "store/postgres/wire.h"
 
 #define OT_PG_STATEMENTS 16
@@ -23,7 +25,9 @@ struct ot_pg_statement {
     int tag;    /* what its result is; 0: of no interest */
     int param;  /* its first */
     int nparams;
-    bool sync; /* behind it */
+    bool sync;   /* behind it */
+    bool parses; /* sent: the result of its preparation comes first */
+    int plan;    /* sent: under this name, or OT_NO_PLAN */
 };
 
 struct ot_pg_param {
@@ -74,7 +78,8 @@ void ot_pg_array_text(struct ot_pg_script *, struct ot_slice); /* NULL too */
 void ot_pg_array_end(struct ot_pg_script *);
 
 bool ot_pg_script_failed(const struct ot_pg_script *); /* out of memory */
-/* Into libpq's output buffer. false: the connection is broken. */
-bool ot_pg_script_send(const struct ot_pg_script *, PGconn *);
+/* Into libpq's output buffer; plans may be NULL. false: the connection is
+ * broken. */
+bool ot_pg_script_send(struct ot_pg_script *, PGconn *, struct ot_pg_plans *);
 
 #endif

@@ -58,6 +58,21 @@ void ot_pg_commit(struct ot_pg_job *job)
     ot_pg_sync(&job->script);
 }
 
+void ot_pg_look(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    if (!pg->links[OT_PG_READS].ours)
+        ot_pg_begin(pg, job, OT_PG_READ);
+}
+
+/* Up to a sync, all is one transaction of READ COMMITTED. */
+void ot_pg_looked(struct ot_pg *pg, struct ot_pg_job *job)
+{
+    if (pg->links[OT_PG_READS].ours)
+        ot_pg_sync(&job->script);
+    else
+        ot_pg_commit(job);
+}
+
 void ot_pg_garbled(struct ot_pg_job *job)
 {
     if (job->reply.code == 0)
@@ -189,6 +204,7 @@ static void op_read(struct ot_store *store, const struct ot_read_request *q)
         return;
     ot_pg_read(pg_of(store), q);
     check(pg_of(store), OT_REPLY_READ);
+    ot_pg_link_hurry(&pg_of(store)->links[OT_PG_READS]);
 }
 
 static void op_fetch(struct ot_store *store, const struct ot_fetch_request *q)
@@ -322,6 +338,7 @@ static void op_close(struct ot_store *store)
     ot_filter_free(&pg->filter);
     outtray_conf_free(pg->conf);
     ot_free(pg->settings);
+    ot_free(pg->greeting);
     ot_free(pg);
 }
 
@@ -330,20 +347,34 @@ static void op_close(struct ot_store *store)
 /* Inside every transaction, and gone with it: SET behind a transaction pooler
  * is lost, and found by somebody else. Without row_security = off, a policy
  * would hide rows without a word; so it is an error. */
+#define SETTINGS(local)                                                    \
+    "SELECT set_config('search_path', 'pg_catalog, pg_temp', " local "), " \
+    "set_config('row_security', 'off', " local "), "                       \
+    "set_config('statement_timeout', '%lld', " local "), "                 \
+    "set_config('max_parallel_workers_per_gather', '0', " local            \
+    "), " OT_PG_PLANNER(local)
+
+/* Where no pooler stands between, once for the session: a look at the log is
+ * then a statement and nothing else. */
+static const char greeting[] =
+    SETTINGS("false") ", set_config('default_transaction_isolation', "
+                      "'read committed', false), "
+                      "set_config('default_transaction_read_only', 'on', "
+                      "false), "
+                      "set_config('plan_cache_mode', 'force_generic_plan', "
+                      "false) WHERE pg_backend_pid() = $1";
+
 static int make_settings(struct ot_pg *pg)
 {
-    struct ot_buffer text = {0};
+    long long timeout =
+        (long long)(ot_conf_us(pg->conf, "store.statement_timeout_ms") / 1000);
+    struct ot_buffer text = {0}, session = {0};
 
-    ot_buffer_printf(
-        &text,
-        "SELECT set_config('search_path', 'pg_catalog, pg_temp', true), "
-        "set_config('row_security', 'off', true), "
-        "set_config('statement_timeout', '%lld', true), "
-        "set_config('max_parallel_workers_per_gather', '0', true), %s",
-        (long long)(ot_conf_us(pg->conf, "store.statement_timeout_ms") / 1000),
-        ot_pg_planner);
+    ot_buffer_printf(&text, SETTINGS("true"), timeout);
     pg->settings = text.p;
-    return text.failed ? OUTTRAY_E_NOMEM : 0;
+    ot_buffer_printf(&session, greeting, timeout);
+    pg->greeting = session.p;
+    return text.failed || session.failed ? OUTTRAY_E_NOMEM : 0;
 }
 
 static int newest_schema(void)
@@ -367,6 +398,9 @@ static void make_links(struct ot_pg *pg)
         link->connect_us = ot_conf_us(pg->conf, "store.connect_timeout_ms");
         link->silence_us = ot_conf_us(pg->conf, "store.statement_timeout_ms") +
                            ot_conf_us(pg->conf, "store.network_timeout_ms");
+        link->greeting = i == OT_PG_READS ? pg->greeting
+                                          : "SELECT 1 WHERE "
+                                            "pg_catalog.pg_backend_pid() = $1";
     }
 }
 
