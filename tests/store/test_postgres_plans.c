@@ -146,7 +146,7 @@ static void a_plan_that_is_gone_is_made_anew(void **state)
 {
     struct ot_store *s = open_relay();
     struct ot_pg *pg = (struct ot_pg *)(void *)s;
-    struct ot_read_request q = {.limit = 10, .budget = 1 << 20};
+    struct ot_read_request q = {.limit = 10, .budget = 64 << 20};
     struct ot_reply reply;
 
     (void)state;
