@@ -1,5 +1,12 @@
 /* conformance_lease.c - who may relay, and what a stale owner cannot do. */
 #include "conformance_parts.h"
+#include "store/admin.h"
+
+static int keep_status(void *ctx, const struct ot_status *status)
+{
+    *(struct ot_status *)ctx = *status;
+    return 0;
+}
 
 static void taken_and_renewed(void **state)
 {
@@ -12,6 +19,45 @@ static void taken_and_renewed(void **state)
     assert_false(lease(s, false, fence + 1, LONG_US).granted);
     assert_false(lease(s, false, fence - 1, LONG_US).granted);
     move_to(s, fence, 0);
+}
+
+/* Not a row that was made up, nor an empty answer. */
+static void unknown_subscription(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", NULL, 1);
+    struct ot_store *other = open_store(w, "other", NULL, 2);
+    struct outtray_conf *conf = w->ad->conf(w->outbox);
+    struct ot_status status = {.pending = -1};
+    struct outtray_error err;
+    struct ot_reply reply;
+    struct ot_admin *a;
+    int code;
+
+    one(w, "t", NULL, "x");
+    other->ops->load(other);
+    conformance_await(other, OT_REPLY_CURSOR, &reply);
+    assert_int_equal(reply.code, OUTTRAY_E_NOT_FOUND);
+    /* A store in the memory of one process has no URL, and no admin. */
+    code = ot_conf_secret(conf, "store.url") == NULL
+               ? OUTTRAY_E_UNSUPPORTED
+               : ot_admin_open(&a, conf, &err);
+    outtray_conf_free(conf);
+    if (code == OUTTRAY_E_UNSUPPORTED)
+        return;
+    assert_int_equal(code, 0);
+    for (int i = 0; i < 2; i++) { /* without any subscription, with another */
+        assert_int_equal(
+            a->ops->status(a, "other", keep_status, &status, &err),
+            OUTTRAY_E_NOT_FOUND);
+        assert_non_null(strstr(err.text, "\"other\""));
+        assert_int_equal(status.pending, -1);
+        take(s);
+    }
+    /* The one that the first relay makes is there before it. */
+    assert_int_equal(a->ops->status(a, "main", keep_status, &status, &err), 0);
+    assert_int_equal(status.pending, 1);
+    a->ops->close(a);
 }
 
 static void refused_while_held(void **state)
@@ -264,6 +310,7 @@ int run_lease_tests(const char *name)
 {
     const struct CMUnitTest tests[] = {
         BATTERY(taken_and_renewed),
+        BATTERY(unknown_subscription),
         BATTERY(refused_while_held),
         BATTERY(expired_is_taken_over),
         BATTERY(taken_again_by_its_owner),

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "outtray/sqlite.h"
@@ -341,39 +340,6 @@ static void read_only(void **state)
     scratch_drop(&x);
 }
 
-/* As somebody who may not write the file: root may everything. */
-static void no_right(void **state)
-{
-    struct scratch x;
-    int status;
-    pid_t pid;
-
-    (void)state;
-    scratch_make(&x);
-    assert_int_equal(chmod(x.folder, 0755), 0);
-    assert_int_equal(chmod(x.path, 0644), 0);
-    pid = fork();
-    if (pid == 0) {
-        struct ot_uuid owner = {{1}};
-        struct outtray_error err;
-        struct ot_store *s;
-        struct ot_reply reply;
-
-        if (getuid() == 0 && setuid(65534) != 0)
-            _exit(100);
-        if (getuid() != 65534)
-            chmod(x.path, 0444);
-        if (ot_store_open(&s, x.conf, owner, NULL, &err) != 0)
-            _exit(101);
-        reply = store_lease(s);
-        fprintf(stderr, "%s\n", reply.err.text);
-        _exit(reply.code == OUTTRAY_E_STORE_PERMISSION ? 0 : 102);
-    }
-    waitpid(pid, &status, 0);
-    assert_int_equal(WEXITSTATUS(status), 0);
-    scratch_drop(&x);
-}
-
 static int lease_code(struct scratch *x, char *text)
 {
     struct ot_store *s = scratch_store(x, 1);
@@ -389,21 +355,12 @@ static void what_is_in_the_file(void **state)
     struct scratch x;
     char text[512];
     sqlite3 *app;
-    FILE *f;
 
     (void)state;
     scratch_folder(&x);
     assert_int_equal(lease_code(&x, text), OUTTRAY_E_STORE_NO_SCHEMA);
     assert_non_null(strstr(text, "outtray init"));
     assert_int_not_equal(access(x.path, F_OK), 0); /* none was made */
-
-    f = fopen(x.path, "w");
-    for (int i = 0; i < 1000; i++)
-        fputs("this is no database\n", f);
-    fclose(f);
-    assert_int_equal(lease_code(&x, text), OUTTRAY_E_STORE);
-    assert_non_null(strstr(text, "is not a SQLite database"));
-    unlink(x.path);
 
     app = scratch_app(&x);
     app_run(app, "CREATE TABLE business (id)");
@@ -543,7 +500,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(full),
         cmocka_unit_test(failing_disk),
         cmocka_unit_test(read_only),
-        cmocka_unit_test(no_right),
         cmocka_unit_test(what_is_in_the_file),
         cmocka_unit_test(replaced_file),
         cmocka_unit_test(forked_child),

@@ -7,7 +7,6 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <errno.h>
 #include <unistd.h>
 
 #define LOOK_PAUSE_NS 100000 /* between two looks at a busy file */
@@ -192,10 +191,9 @@ int ot_sqlite_db_open(struct ot_sqlite_db *db, int flags, int busy_ms,
 
     if (db->c != NULL)
         return 0;
-    if (!(flags & SQLITE_OPEN_CREATE) && access(db->path, F_OK) != 0 &&
-        errno == EACCES)
-        return ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
-                       "this user may not enter the folder of %s", db->path);
+    code = ot_sqlite_path_check(db, false, err);
+    if (code != 0)
+        return code;
     if (!(flags & SQLITE_OPEN_CREATE) && access(db->path, F_OK) != 0)
         return ot_fail(err,
                        db->was_open ? OUTTRAY_E_STORE_UNAVAILABLE

@@ -38,6 +38,11 @@ int ot_sqlite_db_init(struct ot_sqlite_db *, const struct outtray_conf *,
                       struct outtray_error *err);
 void ot_sqlite_db_free(struct ot_sqlite_db *);
 
+/* Does anything stand in the way to the file, or (write) to writing it and
+ * beside it? A file that is not there does not. */
+int ot_sqlite_path_check(const struct ot_sqlite_db *, bool write,
+                         struct outtray_error *err);
+
 /* flags: 0 or SQLITE_OPEN_CREATE. busy_ms: how long SQLite itself waits for a
  * lock; 0: a moment only, as fits a loop. Checks nothing of what is in the file but that it is a database. */
 int ot_sqlite_db_open(struct ot_sqlite_db *, int flags, int busy_ms,

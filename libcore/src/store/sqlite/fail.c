@@ -1,35 +1,29 @@
 /* fail.c - the errors of SQLite as ours, each with what to do. */
 #include "store/sqlite/db.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 static int read_only(struct ot_sqlite_db *db, const char *what,
                      struct outtray_error *err)
 {
-    if (access(db->path, W_OK) != 0 && errno == EACCES)
-        return ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
-                       "%s: %s: no right to write the file: give this user "
-                       "write access to it and to its folder",
-                       db->path, what);
+    int code = ot_sqlite_path_check(db, true, err);
+
+    if (code != 0)
+        return code;
     return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
-                   "%s: %s: the file or its file system is read-only: make it "
-                   "writable, with its folder (-wal and -shm files are made "
-                   "beside it)",
+                   "%s: %s: the file is read-only: make it writable, with its "
+                   "folder (-wal and -shm files are made beside it)",
                    db->path, what);
 }
 
 static int cannot_open(struct ot_sqlite_db *db, const char *what,
                        struct outtray_error *err)
 {
-    if (access(db->path, R_OK) != 0 && errno == EACCES)
-        return ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
-                       "%s: %s: no right to read the file or to enter its "
-                       "folder",
-                       db->path, what);
+    int code = ot_sqlite_path_check(db, true, err);
+
+    if (code != 0)
+        return code;
     return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
-                   "%s: %s: %s: does its folder exist, and may this user "
-                   "write there (-wal and -shm files are made beside it)?",
+                   "%s: %s: %s: are there files open without end (ulimit -n), "
+                   "or -wal and -shm files of another user beside it?",
                    db->path, what, db->f.errmsg(db->c));
 }
 
@@ -68,7 +62,7 @@ int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
                        db->path, what, said);
         break;
     case SQLITE_NOTADB:
-        code = ot_fail(err, OUTTRAY_E_STORE,
+        code = ot_fail(err, OUTTRAY_E_CONF,
                        "%s is not a SQLite database (or it is encrypted): "
                        "does store.url name the right file?",
                        db->path);

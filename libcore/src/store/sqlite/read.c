@@ -175,7 +175,7 @@ int sqlite_read(struct relay *r, struct ot_reply *reply)
     out->last_seq = r->known.last_seq;
     out->lsn = r->seen;
     out->flush_lsn = r->flushed;
-    out->db_now_us = ot_wall_us();
+    out->db_now_us = r->wall_us();
     out->has_commands = r->known.has_commands;
     return 0;
 }
@@ -338,7 +338,7 @@ int sqlite_load(struct relay *r, struct ot_reply *reply)
         return code;
     out->incarnation = r->incarnation;
     out->flush_lsn = r->flushed;
-    out->db_now_us = ot_wall_us();
+    out->db_now_us = r->wall_us();
     return 0;
 }
 

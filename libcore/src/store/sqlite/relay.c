@@ -304,6 +304,7 @@ static int op_open(struct ot_store **out, const struct outtray_conf *conf,
         return ot_fail_nomem(err);
     r->base.ops = &ot_sqlite_store_ops;
     r->known.data_version = -1;
+    r->wall_us = ot_wall_us;
     r->log = log;
     ot_uuid_text(owner, r->owner);
     r->start_now = strcmp(ot_conf_text(conf, "relay.start"), "now") == 0;

@@ -33,6 +33,15 @@ struct relay {
     bool start_now; /* a new subscription starts at the end of the log */
     struct ot_filter filter;
     int64_t patience_us;
+    int64_t (*wall_us)(void); /* a test has its own */
+
+    /* The lease of another relay, as it was seen first. */
+    struct {
+        char owner[37];
+        int64_t fence;
+        int64_t expires_us;
+        int64_t since_us; /* monotonic */
+    } other;
 
     struct slot slots[KINDS];
     struct ot_lease_request lease;

@@ -85,10 +85,29 @@ static int first_row(struct relay *r, int64_t now, struct outtray_error *err)
     return ot_sqlite_run(&r->db, s, err);
 }
 
+/* Leases end by the wall clock, the only one that processes share, and it may
+ * be set back: by hand, or at each start of a machine that has none of its own.
+ * Then the lease of a relay that died would last for years. A living one
+ * renews it three times within its ttl; so one that stays as it is for four of
+ * ours is nobody's. (The fence protects what is written in any case.) */
+static bool abandoned(struct relay *r, const struct holder *h)
+{
+    int64_t now = ot_now_us();
+
+    if (strcmp(r->other.owner, h->owner) == 0 &&
+        r->other.fence == h->fence && r->other.expires_us == h->expires_us)
+        return now - r->other.since_us > 4 * r->lease.ttl_us;
+    memcpy(r->other.owner, h->owner, sizeof(r->other.owner));
+    r->other.fence = h->fence;
+    r->other.expires_us = h->expires_us;
+    r->other.since_us = now;
+    return false;
+}
+
 static int take(struct relay *r, struct ot_lease_reply *out, bool *changed,
                 struct outtray_error *err)
 {
-    int64_t now = ot_wall_us();
+    int64_t now = r->wall_us();
     struct holder h;
     sqlite3_stmt *s;
     int code = look_lease(r, &h, err);
@@ -98,7 +117,7 @@ static int take(struct relay *r, struct ot_lease_reply *out, bool *changed,
     if (code != 0)
         return code;
     if (h.owner[0] != '\0' && h.expires_us > now &&
-        strcmp(h.owner, r->owner) != 0) {
+        strcmp(h.owner, r->owner) != 0 && !abandoned(r, &h)) {
         out->free_in_us = h.expires_us - now;
         memcpy(out->owner, h.owner, sizeof(out->owner));
         return 0;
@@ -119,7 +138,7 @@ static int take(struct relay *r, struct ot_lease_reply *out, bool *changed,
 static int renew(struct relay *r, struct ot_lease_reply *out, bool *changed,
                  struct outtray_error *err)
 {
-    int64_t now = ot_wall_us();
+    int64_t now = r->wall_us();
     sqlite3_stmt *s = fenced(r, OT_SQL_LEASE_RENEW, r->lease.fence, err);
     struct holder h;
     int code;
@@ -260,7 +279,7 @@ static int move(struct relay *r, bool *refused, struct outtray_error *err)
     if (s == NULL)
         return err->code;
     r->db.f.bind_int64(s, 4, r->write.position);
-    r->db.f.bind_int64(s, 5, ot_wall_us());
+    r->db.f.bind_int64(s, 5, r->wall_us());
     if (r->write.set_paused < 0)
         r->db.f.bind_null(s, 6);
     else
