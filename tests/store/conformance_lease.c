@@ -47,9 +47,8 @@ static void unknown_subscription(void **state)
         return;
     assert_int_equal(code, 0);
     for (int i = 0; i < 2; i++) { /* without any subscription, with another */
-        assert_int_equal(
-            a->ops->status(a, "other", keep_status, &status, &err),
-            OUTTRAY_E_NOT_FOUND);
+        assert_int_equal(a->ops->status(a, "other", keep_status, &status, &err),
+                         OUTTRAY_E_NOT_FOUND);
         assert_non_null(strstr(err.text, "\"other\""));
         assert_int_equal(status.pending, -1);
         take(s);

@@ -260,8 +260,7 @@ static void one_of_two_can_write(void **state)
         position++;
         assert_int_equal(position_of(b), position);
         last = second.granted ? second.fence : first.fence;
-        (second.granted ? b : a)
-            ->ops->release(second.granted ? b : a, last);
+        (second.granted ? b : a)->ops->release(second.granted ? b : a, last);
         assert_int_equal(store_wait(second.granted ? b : a).code, 0);
     }
     a->ops->close(a);

@@ -94,8 +94,8 @@ static bool abandoned(struct relay *r, const struct holder *h)
 {
     int64_t now = ot_now_us();
 
-    if (strcmp(r->other.owner, h->owner) == 0 &&
-        r->other.fence == h->fence && r->other.expires_us == h->expires_us)
+    if (strcmp(r->other.owner, h->owner) == 0 && r->other.fence == h->fence &&
+        r->other.expires_us == h->expires_us)
         return now - r->other.since_us > 4 * r->lease.ttl_us;
     memcpy(r->other.owner, h->owner, sizeof(r->other.owner));
     r->other.fence = h->fence;
