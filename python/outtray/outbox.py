@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import _core, _native
+from ._trace import traced
 from .adapters import Adapter, AsyncAdapter, find_async, find_sync
 from .errors import InvalidEvent, InvalidText, NotSerializable
 
@@ -64,6 +65,9 @@ class Outbox:
         max_payload_bytes: refuse larger payloads; keep it below the smallest
             limit of the sinks, or the event would be stuck later.
         max_headers_bytes: the same for all headers of an event.
+        trace: add ``traceparent`` and ``tracestate`` of the span that is active
+            in OpenTelemetry, if there is one, to the headers of an event that
+            has none.
 
     Raises:
         outtray.Misuse: ``name`` is no plain identifier.
@@ -78,11 +82,13 @@ class Outbox:
         require_transaction: bool = True,
         max_payload_bytes: int = 0,
         max_headers_bytes: int = 0,
+        trace: bool = True,
     ) -> None:
         self.name = name
         self.serializer = serializer
         self.strict = strict
         self.require_transaction = require_transaction
+        self.trace = trace
         self._limits = max_payload_bytes, max_headers_bytes
         # One for each way in which a driver wants its statement.
         self._options: dict[tuple[int, int], Any] = {}
@@ -220,6 +226,8 @@ class Outbox:
             payload is None or isinstance(payload, (bytes, str, bytearray, memoryview))
         ):
             payload = self._serialize(topic, payload)
+        if self.trace:
+            headers = traced(headers)
         return (
             topic,
             key,
@@ -233,9 +241,10 @@ class Outbox:
     def _serialize(self, topic: str, payload: Any) -> bytes | str:
         try:
             made = self.serializer(payload)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:  # whatever a serializer of others raises
+            why = str(error) or error.__class__.__name__
             raise NotSerializable(
-                f"payload for {topic!r}: {error}: give Outbox a serializer that "
+                f"payload for {topic!r}: {why}: give Outbox a serializer that "
                 "takes it, or pass bytes"
             ) from error
         if not isinstance(made, (bytes, str)):

@@ -11,7 +11,7 @@
     <!-- in tests: localhost:9092 is $KAFKA -->
                        what a placeholder of the text stands for: $PG is the
                        URL of an empty database, $KAFKA the broker's address,
-                       $WEB a free address for a server
+                       $PORT a free port, $FILE the name of a new file
 
 The folder is empty at first, and outtray is in PATH. `examples.py PAGE…` writes
 the files of pages to docs/examples.

@@ -21,17 +21,18 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_examples(page, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
-    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "WEB": free_address()}
+    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "PORT": free_port()}
+    servers["FILE"] = str(tmp_path / "events.jsonl")
     # The program first, then Python with the package.
     path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
     problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
 
 
-def free_address():
+def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
+        return str(one.getsockname()[1])
 
 
 def test_files():

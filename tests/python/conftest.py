@@ -6,6 +6,7 @@ import sqlite3
 import psycopg
 import pytest
 from outtray.cli import main
+from outtray.testing import create_outbox
 
 # Django would refuse to be called below a running loop, which all drivers are
 # here.
@@ -51,6 +52,16 @@ def make_sqlite(path):
 
     query(ORDERS)
     return Outboxes("sqlite", f"sqlite:{path}", query)
+
+
+@pytest.fixture
+def memory_outbox():
+    """A connection to an outbox in memory."""
+    conn = sqlite3.connect(":memory:")
+    create_outbox(conn)
+    conn.commit()
+    yield conn
+    conn.close()
 
 
 @pytest.fixture

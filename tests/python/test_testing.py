@@ -24,17 +24,6 @@ import drivers  # noqa: E402
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture
-def memory():
-    """A connection to an outbox in memory."""
-    conn = sqlite3.connect(":memory:")
-    create_outbox(conn)
-    conn.commit()
-    create_outbox(conn)
-    yield conn
-    conn.close()
-
-
 @pytest.mark.parametrize("name", drivers.ALL)
 def test_on_every_connection(name, shared_outboxes):
     """It sees the open transaction, and nothing of one that was rolled back;
@@ -164,14 +153,16 @@ def test_schema_of_others():
         schema.drop_sql("sqlite", "no name")
 
 
-def test_assertions(memory):
-    outbox, found = outtray.Outbox(), EnqueuedEvents(memory)
+def test_assertions(memory_outbox):
+    outbox, found = outtray.Outbox(), EnqueuedEvents(memory_outbox)
     with pytest.raises(AssertionError, match=r"^an event is not enqueued; nothing is$"):
         found.assert_enqueued()
-    outbox.enqueue(memory, "orders.created", {"id": 7, "at": "now"}, key="7")
-    outbox.enqueue(memory, "orders.created", {"id": 8}, key="8", headers={"a": "b"})
-    outbox.enqueue(memory, "orders.gone", None, key="8", type="Gone")
-    outbox.enqueue(memory, "raw", b"\xff")
+    outbox.enqueue(memory_outbox, "orders.created", {"id": 7, "at": "now"}, key="7")
+    outbox.enqueue(
+        memory_outbox, "orders.created", {"id": 8}, key="8", headers={"a": "b"}
+    )
+    outbox.enqueue(memory_outbox, "orders.gone", None, key="8", type="Gone")
+    outbox.enqueue(memory_outbox, "raw", b"\xff")
     for wanted in [
         {},
         {"topic": "orders.created", "count": 2},
@@ -204,62 +195,62 @@ def test_assertions(memory):
     assert found.assert_enqueued("orders.gone").json() is None
     found.clear()
     assert list(found) == []
-    outbox.enqueue_many(memory, [outtray.Event("many") for _ in range(30)])
+    outbox.enqueue_many(memory_outbox, [outtray.Event("many") for _ in range(30)])
     with pytest.raises(AssertionError, match="and 10 more"):
         found.assert_enqueued("few")
     assert repr(found) == "<outtray.testing.EnqueuedEvents of 'outtray'>"
 
 
-def test_another_serializer(memory):
-    found = EnqueuedEvents(memory, decode=lambda data: data[::-1])
-    outtray.Outbox(serializer=lambda text: b"cba").enqueue(memory, "t", [1])
+def test_another_serializer(memory_outbox):
+    found = EnqueuedEvents(memory_outbox, decode=lambda data: data[::-1])
+    outtray.Outbox(serializer=lambda text: b"cba").enqueue(memory_outbox, "t", [1])
     found.assert_enqueued("t", payload=lambda it: it == b"abc")
     found.decode = outtray.json_serializer
     with pytest.raises(AssertionError, match="another payload"):
         found.assert_enqueued("t", payload={})
 
 
-def test_deliver(memory):
-    outbox, found = outtray.Outbox(), EnqueuedEvents(memory)
+def test_deliver(memory_outbox):
+    outbox, found = outtray.Outbox(), EnqueuedEvents(memory_outbox)
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-    outbox.enqueue(memory, "scheduled", deliver_at=later)
-    outbox.enqueue(memory, "first")
+    outbox.enqueue(memory_outbox, "scheduled", deliver_at=later)
+    outbox.enqueue(memory_outbox, "first")
     seen = []
 
     def handle(event):
         seen.append(event.topic)
         if event.topic == "first":
-            outbox.enqueue(memory, "second")
+            outbox.enqueue(memory_outbox, "second")
         if event.topic == "bad" and seen.count("bad") < 3:
             raise ValueError("not today")
 
     assert found.deliver(handle) == 2
     assert found.deliver(handle) == 0
     assert seen == ["first", "second"]
-    outbox.enqueue(memory, "bad")
+    outbox.enqueue(memory_outbox, "bad")
     for _ in range(2):
         with pytest.raises(ValueError, match="not today"):
             found.deliver(handle)
     assert found.deliver(handle) == 1
     assert found.deliver(handle, now=later) == 1
     assert seen == ["first", "second", "bad", "bad", "bad", "scheduled"]
-    outbox.enqueue(memory, "loop")
+    outbox.enqueue(memory_outbox, "loop")
     with pytest.raises(AssertionError, match="without an end"):
-        found.deliver(lambda event: outbox.enqueue(memory, "loop"))
+        found.deliver(lambda event: outbox.enqueue(memory_outbox, "loop"))
 
     async def ahandle(event):
         await asyncio.sleep(0)
         seen.append(event.topic)
 
     found.clear()
-    outbox.enqueue(memory, "awaited")
+    outbox.enqueue(memory_outbox, "awaited")
     assert asyncio.run(found.adeliver(ahandle)) == 1
     assert seen[-1] == "awaited"
 
     async def again(event):
-        outbox.enqueue(memory, "loop")
+        outbox.enqueue(memory_outbox, "loop")
 
-    outbox.enqueue(memory, "loop")
+    outbox.enqueue(memory_outbox, "loop")
     with pytest.raises(AssertionError, match="without an end"):
         asyncio.run(found.adeliver(again))
 

@@ -6,12 +6,12 @@
 # shellcheck disable=SC2034 # used by ./dev
 NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
-NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn kcat"
+NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn kcat curl"
 
 # have NEED: is it here?
 have() {
     case $1 in
-    cc | cmake | ninja | mvn | shellcheck | psql | kcat) command -v "$1" ;;
+    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl) command -v "$1" ;;
     pkg-config) command -v pkg-config ;;
     sqlite3-shell) command -v sqlite3 ;;
     libuv | inih | jansson | sqlite3 | libpq | cmocka)
@@ -62,6 +62,7 @@ describe() {
     postgres) title="a PostgreSQL server (initdb)" packages=postgresql ;;
     psql) title="psql" packages=postgresql-client ;;
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;
+    curl) title="curl (examples of the docs use it)" packages=curl ;;
     sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
