@@ -94,7 +94,7 @@ void close_store(struct world *w, struct ot_store *s)
 struct ot_lease_reply lease(struct ot_store *s, bool take, int64_t fence,
                             int64_t ttl_us)
 {
-    struct ot_lease_request q = {take, fence, ttl_us};
+    struct ot_lease_request q = {take, fence, ttl_us, NULL};
     struct ot_reply reply;
 
     s->ops->lease(s, &q);

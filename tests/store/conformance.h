@@ -38,6 +38,9 @@ struct adapter {
 
     void (*command)(void *outbox, const char *subscription, enum ot_verb,
                     int64_t seq);
+    /* What the owner said of itself last; "" nothing yet. */
+    void (*report)(void *outbox, const char *subscription, char *out,
+                   size_t size);
     /* The store's next request fails; after mend it works again. */
     void (*cut)(void *outbox, struct ot_store *);
     void (*mend)(void *outbox);

@@ -305,6 +305,57 @@ static void write_is_cut(void **state)
     assert_int_equal(load(s).position, 1);
 }
 
+static void said(struct world *w, const char *want)
+{
+    char report[OT_REPORT_SIZE];
+
+    w->ad->report(w->outbox, "main", report, sizeof(report));
+    assert_string_equal(report, want);
+}
+
+static bool say(struct ot_store *s, int64_t fence, const char *report)
+{
+    struct ot_lease_request q = {fence == 0, fence, LONG_US, report};
+    struct ot_reply reply;
+
+    s->ops->lease(s, &q);
+    conformance_await(s, OT_REPLY_LEASE, &reply);
+    must(&reply);
+    return reply.lease.granted;
+}
+
+/* It is the owner's word, and stays until the owner says something else. */
+static void reports(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *a = open_store(w, "main", NULL, 1);
+    struct ot_store *b = open_store(w, "main", NULL, 2);
+    struct ot_write_request q = {.number = 1, .set_paused = -1};
+    char longest[OT_REPORT_SIZE];
+
+    assert_true(say(a, 0, NULL));
+    said(w, "");
+    assert_true(say(a, 0, "{\"a\":1}"));
+    said(w, "{\"a\":1}");
+    assert_false(say(b, 0, "{\"b\":1}"));
+    q.fence = take(a);
+    assert_int_equal(write_with(a, &q).fate, OT_WRITTEN);
+    said(w, "{\"a\":1}");
+    q.report = "{\"a\":2}";
+    assert_int_equal(write_with(a, &q).fate, OT_WRITTEN);
+    said(w, "{\"a\":2}");
+    assert_true(say(a, q.fence, "{\"a\":3}"));
+    said(w, "{\"a\":3}");
+    assert_int_equal(write_with(b, &q).fate, OT_REFUSED);
+    assert_true(say(a, q.fence, NULL));
+    said(w, "{\"a\":3}");
+    memset(longest, 'x', sizeof(longest));
+    memcpy(longest, "{\"", 2);
+    memcpy(longest + sizeof(longest) - 6, "\":42}", 6);
+    assert_true(say(a, q.fence, longest));
+    said(w, longest);
+}
+
 int run_lease_tests(const char *name)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +365,7 @@ int run_lease_tests(const char *name)
         BATTERY(expired_is_taken_over),
         BATTERY(taken_again_by_its_owner),
         BATTERY(released),
+        BATTERY(reports),
         BATTERY(refused_write_changes_nothing),
         BATTERY(subscriptions_are_independent),
         BATTERY(new_subscription_starts_now),

@@ -389,7 +389,7 @@ static void kinds_overlap(void **state)
     struct ot_read_request read = {.limit = 10, .budget = 1000};
     struct ot_write_request write = {
         .number = 5, .fence = fence, .position = last, .set_paused = -1};
-    struct ot_lease_request renew = {false, fence, LONG_US};
+    struct ot_lease_request renew = {.fence = fence, .ttl_us = LONG_US};
     struct ot_fetch_request fetch = {&last, 1, 1000};
     struct ot_prune_request prune_q = {0, 10};
     struct ot_reply reply;

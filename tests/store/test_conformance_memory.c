@@ -1,6 +1,8 @@
 /* test_conformance_memory.c - the battery on the memory store. */
 #include "conformance.h"
 
+#include <stdio.h>
+
 #include "store/memory/memory.h"
 
 static void *make(void)
@@ -56,6 +58,14 @@ static void command(void *outbox, const char *subscription, enum ot_verb verb,
     assert_true(ot_memory_command(outbox, subscription, verb, seq) > 0);
 }
 
+static void report(void *outbox, const char *subscription, char *out,
+                   size_t size)
+{
+    const char *text = ot_memory_report(outbox, subscription);
+
+    snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
 static void cut(void *outbox, struct ot_store *s)
 {
     (void)outbox;
@@ -81,6 +91,7 @@ int main(void)
         .commit = commit,
         .rollback = rollback,
         .command = command,
+        .report = report,
         .cut = cut,
         .mend = mend,
     };

@@ -118,6 +118,20 @@ static void command(void *outbox, const char *subscription, enum ot_verb verb,
            subscription, ot_verb_name(verb), (long long)seq);
 }
 
+static void report(void *outbox, const char *subscription, char *out,
+                   size_t size)
+{
+    PGresult *r = PQexecParams(
+        scratch.db,
+        "SELECT report FROM \"" OUTBOX "\".status WHERE subscription = $1", 1,
+        NULL, &subscription, NULL, NULL, 0);
+
+    (void)outbox;
+    assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);
+    snprintf(out, size, "%s", PQgetvalue(r, 0, 0));
+    PQclear(r);
+}
+
 /* The connections are ended, and no other is let in. */
 static void cut(void *outbox, struct ot_store *s)
 {
@@ -173,6 +187,7 @@ int main(void)
         .commit = commit,
         .rollback = rollback,
         .command = command,
+        .report = report,
         .cut = cut,
         .mend = mend,
     };

@@ -170,6 +170,27 @@ static void command(void *outbox, const char *subscription, enum ot_verb verb,
     outtray_conf_free(conf);
 }
 
+static int keep_report(void *ctx, const struct ot_status *status)
+{
+    snprintf(ctx, OT_REPORT_SIZE, "%s", status->report);
+    return 0;
+}
+
+static void report(void *outbox, const char *subscription, char *out,
+                   size_t size)
+{
+    struct outtray_conf *conf = conf_of(outbox);
+    struct outtray_error err;
+    struct ot_admin *a;
+
+    assert_int_equal(size, OT_REPORT_SIZE);
+    if (ot_admin_open(&a, conf, &err) != 0 ||
+        a->ops->status(a, subscription, keep_report, out, &err) != 0)
+        fail_msg("%s", err.text);
+    a->ops->close(a);
+    outtray_conf_free(conf);
+}
+
 /* A file that is moved away is what a lost connection is to a server. */
 static void cut(void *outbox, struct ot_store *s)
 {
@@ -200,6 +221,7 @@ int main(void)
         .commit = commit,
         .rollback = rollback,
         .command = command,
+        .report = report,
         .cut = cut,
         .mend = mend,
     };

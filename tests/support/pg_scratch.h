@@ -97,6 +97,8 @@ static inline void pg_migrate(PGconn *c, const char *outbox)
             p = at + strlen("{{outbox}}");
         }
         ot_buffer_puts(&sql, p);
+        ot_buffer_printf(&sql, "UPDATE \"%s\".meta SET schema_version = %d;",
+                         outbox, m->number);
         ot_buffer_puts(&sql, "COMMIT");
         pg_check(c, PQexec(c, sql.p), "migration");
         ot_buffer_free(&sql);

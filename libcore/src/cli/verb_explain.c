@@ -1,4 +1,6 @@
 #include "cli/event_out.h"
+#include "cli/stalls.h"
+#include "store/filter.h"
 
 #include <stdio.h>
 
@@ -7,80 +9,32 @@ struct reasons {
     struct ot_cli *cli;
     const struct ot_event_info *info;
     struct ot_status status; /* of the subscription */
-    bool known;              /* a relay has owned it */
-    json_t *list;
-    size_t n;
+    struct ot_stalls stalls;
 };
-
-static void say(struct reasons *r, const char *code, const char *fmt, ...)
-    OUTTRAY_PRINTF(3, 4);
-static void say(struct reasons *r, const char *code, const char *fmt, ...)
-{
-    char text[700];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    r->n++;
-    if (r->list != NULL) {
-        json_array_append_new(r->list,
-                              json_pack("{s:s,s:o}", "code", code, "text",
-                                        ot_json_text(ot_slice_of(text))));
-        return;
-    }
-    ot_out(r->cli, "  - ");
-    ot_out_safe(r->cli, ot_slice_of(text));
-    ot_out(r->cli, "\n");
-}
+#define say(r, ...) ot_stalls_say(&(r)->stalls, __VA_ARGS__)
 
 static int keep_status(void *ctx, const struct ot_status *status)
 {
     struct reasons *r = ctx;
     r->status = *status;
-    r->known = status->fence > 0 || status->written_age_us >= 0;
     return 0;
 }
 
-/* What helps the event itself comes first. */
-static void suggest_relay(struct ot_cli *cli)
+/* The filter of now: another one may have let the event pass. */
+static bool explain_filter(struct reasons *r)
 {
-    if (cli->fix[0] == '\0')
-        ot_cli_fix(cli, "outtray relay%s%s", ot_cli_same(cli),
-                   ot_cli_sink_hint(cli));
-}
-
-/* What keeps the whole subscription from moving. False: nothing. */
-static bool explain_subscription(struct reasons *r)
-{
-    const struct ot_status *s = &r->status;
-    struct ot_cli *cli = r->cli;
-    char text[32];
-    if (!r->known) {
-        say(r, "no_subscription", "no relay has run for subscription %s yet",
-            ot_conf_text(cli->conf, "relay.subscription"));
-        suggest_relay(cli);
-        return true;
-    }
-    if (s->paused) {
-        say(r, "paused", "subscription %s is paused", s->subscription);
-        if (cli->fix[0] == '\0')
-            ot_cli_fix(cli, "outtray resume%s", ot_cli_same(cli));
-        return true;
-    }
-    if (s->owner[0] == '\0') {
-        say(r, "no_relay", "no relay owns subscription %s", s->subscription);
-        suggest_relay(cli);
-        return true;
-    }
-    if (s->lease_left_us <= 0) {
-        say(r, "lease_expired",
-            "the relay that owned subscription %s is gone: its lease expired "
-            "%s ago",
-            s->subscription, ot_duration_text(-s->lease_left_us, text));
-        suggest_relay(cli);
-        return true;
-    }
-    return false;
+    struct ot_slice topic = r->info->event.topic;
+    struct ot_filter filter;
+    bool excluded;
+    if (ot_filter_parse(&filter, r->status.topics, NULL) != 0)
+        return false;
+    excluded = !ot_filter_match(&filter, topic);
+    ot_filter_free(&filter);
+    if (excluded)
+        say(r, "filtered",
+            "subscription %s takes the topics %s: it leaves out %.*s",
+            r->status.subscription, r->status.topics, (int)topic.n, topic.p);
+    return excluded;
 }
 
 static void explain_pending(struct reasons *r)
@@ -93,7 +47,8 @@ static void explain_pending(struct reasons *r)
             "seq %lld was drawn before the cursor passed and committed later: "
             "the next read takes it",
             (long long)seq);
-    if (explain_subscription(r))
+    if (explain_filter(r) ||
+        ot_stalls_subscription(&r->stalls, &r->status))
         return;
     if (!r->info->in_gap && seq > s->position)
         say(r, "behind_position",
@@ -101,7 +56,7 @@ static void explain_pending(struct reasons *r)
             (long long)s->position, ot_number_text(seq - s->position, text));
     if (s->written_age_us > 10 * 1000000) {
         say(r, "stalled",
-            "the relay has not moved the cursor for %s: its log says why",
+            "the relay has not moved the cursor for %s",
             ot_duration_text(s->written_age_us, text));
         ot_cli_fix(r->cli, "outtray check%s%s", ot_cli_same(r->cli),
                    ot_cli_sink_hint(r->cli));
@@ -195,7 +150,7 @@ static int explain_held(struct reasons *r)
         return 0;
     }
     if (rc == 0)
-        (void)explain_subscription(r);
+        (void)ot_stalls_subscription(&r->stalls, &r->status);
     return rc;
 }
 
@@ -209,9 +164,11 @@ static int explain(struct reasons *r)
     case OT_FATE_HELD:
         return explain_held(r);
     case OT_FATE_DELIVERED:
+        if (explain_filter(r))
+            break;
         say(r, "passed",
             "the cursor of subscription %s passed it (position %s): it was "
-            "delivered, skipped, or excluded by the subscription's filter",
+            "delivered or skipped",
             r->status.subscription, ot_number_text(r->status.position, text));
         break;
     }
@@ -219,6 +176,22 @@ static int explain(struct reasons *r)
         say(r, "commands", "%s commands wait for the relay",
             ot_number_text(r->status.commands, text));
     return 0;
+}
+
+static void show(struct reasons *r)
+{
+    struct ot_cli *cli = r->cli;
+    if (cli->json) {
+        ot_out_json(cli, json_pack("{s:o,s:O,s:s?}", "event",
+                                   ot_event_json(r->info, false), "reasons",
+                                   r->stalls.list, "try",
+                                   cli->fix[0] != '\0' ? cli->fix : NULL));
+        return;
+    }
+    ot_event_print(cli, r->info, false);
+    ot_stalls_print(&r->stalls);
+    if (cli->fix[0] != '\0')
+        ot_next(cli, "%s", cli->fix);
 }
 
 static int run(struct ot_cli *cli, int argc, char **argv)
@@ -229,26 +202,22 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     if (rc == 0)
         rc = ot_cli_admin(cli);
     if (rc == 0)
+        rc = ot_stalls_init(&r.stalls, cli);
+    if (rc == 0)
         rc = ot_event_find(cli, argv[0], false, &copy);
     if (rc == 0)
         rc = cli->admin->ops->status(
             cli->admin, ot_conf_text(cli->conf, "relay.subscription"),
             keep_status, &r, &cli->err);
-    if (rc == 0) {
-        if (cli->json)
-            r.list = json_array();
-        else
-            ot_event_print(cli, &copy.info, false);
+    if (rc == 0)
         rc = explain(&r);
-    }
-    if (rc == 0 && cli->json)
-        ot_out_json(cli, json_pack("{s:o,s:O,s:s?}", "event",
-                                   ot_event_json(&copy.info, false), "reasons",
-                                   r.list, "try",
-                                   cli->fix[0] != '\0' ? cli->fix : NULL));
-    else if (rc == 0 && cli->fix[0] != '\0')
-        ot_next(cli, "%s", cli->fix);
-    json_decref(r.list);
+    if (rc == 0 && copy.info.fate != OT_FATE_DELIVERED)
+        rc = ot_stalls_database(&r.stalls);
+    else if (rc == OUTTRAY_E_STORE_BUSY)
+        ot_stalls_blame(&r.stalls);
+    if (rc == 0)
+        show(&r);
+    ot_stalls_free(&r.stalls);
     ot_event_copy_free(&copy);
     return rc;
 }
@@ -270,7 +239,8 @@ const struct ot_cli_verb ot_cli_verb_explain = {
     .purpose =
         "Is it committed? Pending, held or delivered? Behind which gap, pause, "
         "missing relay or event of its key; how often it failed, with what "
-        "error, and when it is tried next. With --json: one object with an "
+        "error, and when it is tried next; what the relay says that it waits "
+        "for, and who holds a lock in the database. With --json: one object with an "
         "array reasons of {code, text}.",
     .example = "outtray explain 019abc12-3456-7000-8000-000000000001",
     .codes = codes,

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/signals.h"
+#include "cli/stalls.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -12,15 +13,6 @@ struct report {
     bool unowned;
 };
 
-static const char *state_of(const struct ot_status *s)
-{
-    if (s->paused)
-        return "paused";
-    if (s->owner[0] == '\0')
-        return "no relay";
-    return s->lease_left_us > 0 ? "running" : "relay gone"; /* expired */
-}
-
 static int64_t held_of(const struct ot_status *s)
 {
     int64_t n = 0;
@@ -29,15 +21,32 @@ static int64_t held_of(const struct ot_status *s)
     return n;
 }
 
-static json_t *to_json(const struct ot_status *s)
+static json_t *seconds(int64_t us)
+{
+    return json_real((double)us / 1e6);
+}
+
+/* What the owner says: its own words, and whether they still count. */
+static json_t *report_json(const struct ot_status *s,
+                           const struct ot_cli_report *r)
+{
+    if (r->json == NULL)
+        return json_null();
+    return json_pack("{s:O,s:b,s:o}", "said", r->json, "live", r->live, "age_s",
+                     seconds(s->report_age_us));
+}
+
+static json_t *to_json(const struct ot_status *s, const struct ot_cli_report *r,
+                       const struct ot_stalls *stalls)
 {
     json_t *held = json_object();
     for (int i = 0; i < (int)OT_COUNT(s->held); i++)
         json_object_set_new(held, ot_held_state_name((enum ot_held_state)i),
                             json_integer(s->held[i]));
     return json_pack(
-        "{s:s,s:s,s:I,s:b,s:f,s:o,s:I,s:I,s:I,s:b,s:s?,s:I,s:f,s:f,s:I}",
-        "subscription", s->subscription, "state", state_of(s), "pending",
+        "{s:s,s:s,s:I,s:b,s:f,s:o,s:I,s:I,s:I,s:b,s:s?,s:I,s:f,s:f,s:I,s:o,"
+        "s:O}",
+        "subscription", s->subscription, "state", ot_stalls_state(s, r), "pending",
         (json_int_t)s->pending, "pending_is_estimate", s->pending_is_estimate,
         "oldest_age_s",
         s->oldest_age_us < 0 ? -1.0 : (double)s->oldest_age_us / 1e6, "held",
@@ -47,7 +56,8 @@ static json_t *to_json(const struct ot_status *s)
         (json_int_t)s->fence, "lease_left_s", (double)s->lease_left_us / 1e6,
         "written_age_s",
         s->written_age_us < 0 ? -1.0 : (double)s->written_age_us / 1e6,
-        "commands", (json_int_t)s->commands);
+        "commands", (json_int_t)s->commands, "report", report_json(s, r),
+        "reasons", stalls->list);
 }
 
 static void print_held(struct ot_cli *cli, const struct ot_status *s)
@@ -68,15 +78,37 @@ static void print_held(struct ot_cli *cli, const struct ot_status *s)
     ot_out(cli, "%s\n", held_of(s) == 0 ? "0" : "");
 }
 
-static void print_one(struct ot_cli *cli, const struct ot_status *s)
+static void print_relay(struct ot_cli *cli, const struct ot_status *s,
+                        const struct ot_cli_report *r)
+{
+    static const char *const names[] = {"host", "sink"};
+    char age[32];
+    if (r->json == NULL)
+        return;
+    ot_out(cli, "  relay    ");
+    for (size_t i = 0; i < OT_COUNT(names); i++) {
+        ot_out(cli, " %s ", names[i]);
+        ot_out_safe(cli, ot_slice_of(json_string_value(
+                             json_object_get(r->json, names[i]))));
+        ot_out(cli, ",");
+    }
+    ot_out(cli, " process %lld, %.1f events/s, said %s ago%s\n",
+           (long long)json_integer_value(json_object_get(r->json, "pid")),
+           json_number_value(json_object_get(r->json, "rate")),
+           ot_duration_text(s->report_age_us, age),
+           r->live ? "" : " and not any more");
+}
+
+static void print_one(struct ot_cli *cli, const struct ot_status *s,
+                      const struct ot_cli_report *r)
 {
     char a[32], b[32];
-    bool running = strcmp(state_of(s), "running") == 0;
+    bool running = strcmp(ot_stalls_state(s, r), "running") == 0;
     ot_out(cli, "subscription ");
     ot_out_safe(cli, ot_slice_of(s->subscription));
     ot_out(cli, ": %s%s%s",
            ot_term_color(cli->term.out_color, running ? OT_GREEN : OT_YELLOW),
-           state_of(s), ot_term_color(cli->term.out_color, OT_PLAIN));
+           ot_stalls_state(s, r), ot_term_color(cli->term.out_color, OT_PLAIN));
     if (s->owner[0] != '\0')
         ot_out(cli, ", relay %s, fence %lld", s->owner, (long long)s->fence);
     ot_out(cli, "\n  pending   %s%s\n", ot_number_text(s->pending, a),
@@ -94,24 +126,47 @@ static void print_one(struct ot_cli *cli, const struct ot_status *s)
     if (s->commands > 0)
         ot_out(cli, "  commands  %s wait for the relay\n",
                ot_number_text(s->commands, a));
+    print_relay(cli, s, r);
 }
 
 static int each_status(void *ctx, const struct ot_status *s)
 {
     struct report *report = ctx;
+    struct ot_stalls stalls;
+    struct ot_cli_report said;
+    int rc = ot_stalls_init(&stalls, report->cli);
+    if (rc != 0)
+        return rc;
+    ot_cli_report_read(&said, s);
+    (void)ot_stalls_subscription(&stalls, s);
     report->n++;
     report->dead += s->held[OT_HELD_DEAD];
     report->unowned |= s->owner[0] == '\0' || s->lease_left_us <= 0;
-    if (report->all != NULL)
-        json_array_append_new(report->all, to_json(s));
-    else
-        print_one(report->cli, s);
+    if (report->all != NULL) {
+        json_array_append_new(report->all, to_json(s, &said, &stalls));
+    } else {
+        print_one(report->cli, s, &said);
+        ot_stalls_print(&stalls);
+    }
+    ot_cli_report_free(&said);
+    ot_stalls_free(&stalls);
     return 0;
 }
 
-static int print_status(struct ot_cli *cli, bool hints)
+static void print_hint(struct ot_cli *cli, const struct report *report)
 {
-    struct report report = {.cli = cli};
+    if (report->dead > 0)
+        ot_next(cli, "outtray dead%s", ot_cli_same(cli));
+    else if (cli->fix[0] != '\0')
+        ot_next(cli, "%s", cli->fix);
+    else if (report->n == 0 || report->unowned)
+        ot_next(cli, "outtray relay%s%s", ot_cli_same(cli),
+                ot_cli_sink_hint(cli));
+}
+
+static int print_rows(struct report *report, struct ot_stalls *database)
+{
+    struct ot_cli *cli = report->cli;
     struct ot_store_facts facts = {0};
     const char *outbox = ot_conf_text(cli->conf, "store.outbox");
     const char *only = ot_conf_is_set(cli->conf, "relay.subscription")
@@ -120,32 +175,46 @@ static int print_status(struct ot_cli *cli, bool hints)
     int rc = cli->admin->ops->facts(cli->admin, &facts, &cli->err);
     if (rc != 0)
         return rc;
+    if (!cli->json)
+        ot_out(cli, "outbox %s in %s, %s\n", outbox, facts.server, facts.where);
+    rc = cli->admin->ops->status(cli->admin, only, each_status, report,
+                                 &cli->err);
+    if (rc == OUTTRAY_E_STORE_BUSY)
+        ot_stalls_blame(database);
+    if (rc == 0)
+        rc = ot_stalls_database(database);
+    if (rc != 0)
+        return rc;
+    if (cli->json)
+        ot_out_json(cli, json_pack("{s:s,s:s,s:s,s:i,s:O,s:O}", "outbox",
+                                   outbox, "server", facts.server, "where",
+                                   facts.where, "schema_version",
+                                   facts.schema_version, "subscriptions",
+                                   report->all, "obstacles", database->list));
+    else
+        ot_stalls_print(database);
+    return 0;
+}
+
+static int print_status(struct ot_cli *cli, bool hints)
+{
+    struct report report = {.cli = cli};
+    struct ot_stalls database;
+    int rc = ot_stalls_init(&database, cli);
+    if (rc != 0)
+        return rc;
+    cli->fix[0] = '\0';
     if (cli->json)
         report.all = json_array();
-    else
-        ot_out(cli, "outbox %s in %s, %s\n", outbox, facts.server, facts.where);
-    rc = cli->admin->ops->status(cli->admin, only, each_status, &report,
-                                 &cli->err);
-    if (rc != 0) {
-        json_decref(report.all);
+    rc = print_rows(&report, &database);
+    json_decref(report.all);
+    ot_stalls_free(&database);
+    if (rc != 0 || cli->json)
         return rc;
-    }
-    if (cli->json) {
-        ot_out_json(cli, json_pack("{s:s,s:s,s:s,s:i,s:o}", "outbox", outbox,
-                                   "server", facts.server, "where", facts.where,
-                                   "schema_version", facts.schema_version,
-                                   "subscriptions", report.all));
-        return 0;
-    }
     if (report.n == 0)
         ot_out(cli, "no subscription yet: the first relay makes it\n");
-    if (!hints)
-        return 0;
-    if (report.dead > 0)
-        ot_next(cli, "outtray dead%s", ot_cli_same(cli));
-    else if (report.n == 0 || report.unowned)
-        ot_next(cli, "outtray relay%s%s", ot_cli_same(cli),
-                ot_cli_sink_hint(cli));
+    if (hints)
+        print_hint(cli, &report);
     return 0;
 }
 
@@ -192,7 +261,12 @@ const struct ot_cli_verb ot_cli_verb_status = {
         "needs no relay to run. pending: committed and not yet passed by the "
         "cursor. oldest: age of the oldest event that is neither delivered nor "
         "dead. held: taken out of the stream with a reason; outtray explain "
-        "says which. With --json: one object with an array subscriptions.",
+        "says which. relay: what its owner wrote down about itself with the "
+        "last renewal of its lease, not any more true once it is gone. Then "
+        "why nothing moves, in a sentence each: what the relay waits for, and "
+        "who holds a lock or keeps a transaction open in the database. With "
+        "--json: one object with the arrays subscriptions (each with state, "
+        "report and reasons) and obstacles (of the database).",
     .options = options,
     .example = "outtray status --watch 2\n"
                "outtray status --json | jq .subscriptions[0].pending",

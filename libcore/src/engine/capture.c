@@ -10,6 +10,11 @@ static bool has_room(const struct ot_engine *e)
            ot_window_bytes_left(e, OT_REPLY_FETCH) > 0;
 }
 
+bool ot_capture_full(const struct ot_engine *e)
+{
+    return !has_room(e);
+}
+
 /* What was held at the load waits for the read to pass it: that must go on. */
 static bool held_full(const struct ot_engine *e)
 {

@@ -333,7 +333,7 @@ static void hold_backoffs(struct ot_engine *e)
         if (item->state == OT_ITEM_BACKOFF && item->held == OT_NIL &&
             item->attempts > 0)
             ot_hold(e, (uint32_t)i, OT_HELD_RETRYING, true,
-                    ot_db_now(e) + (item->due_us - e->now_us), NULL);
+                    ot_db_now(e) + (item->at_us - e->now_us), NULL);
     }
 }
 
@@ -553,6 +553,11 @@ void ot_engine_submitted(struct ot_engine *e, size_t n, int64_t now_us)
     if (now_us > e->now_us)
         e->now_us = now_us;
     ot_submit_taken(e, n);
+}
+
+void ot_engine_news(struct ot_engine *e)
+{
+    ot_lease_hurry(&e->lease);
 }
 
 void ot_engine_room(struct ot_engine *e)

@@ -109,6 +109,10 @@ void ot_engine_completed(struct ot_engine *, const struct ot_completion *,
  * write the cursor, release the lease: then OT_DONE. */
 void ot_engine_stop(struct ot_engine *, int64_t soft_us, int64_t hard_us);
 
+/* What the owner says of itself has changed: ask for a renewal soon, which
+ * takes the report along. */
+void ot_engine_news(struct ot_engine *);
+
 /* Nothing left to deliver now: the last read covered everything and found
  * nothing, no gap is open, nothing is under way or held but what is dead or
  * scheduled, and the cursor is written. */
@@ -124,8 +128,8 @@ enum ot_stall {
     OT_STALL_LEASE,   /* another relay owns the subscription */
     OT_STALL_PAUSED,
     OT_STALL_BREAKER, /* the sink is unavailable */
-    OT_STALL_SINK,    /* events are with the sink, which does not answer */
-    OT_STALL_LIMIT,
+    OT_STALL_SINK,    /* events are with the sink, which is slow to answer */
+    OT_STALL_LIMIT,   /* events wait for the limit, or the broker's */
     OT_STALL_BARRIER, /* waiting for the database's flush */
     OT_STALL_HELD_FULL,
     OT_STALL_GAP, /* only gaps are left: open transactions hold them */
@@ -151,7 +155,8 @@ struct ot_engine_stats {
     uint32_t gaps;    /* ranges */
     uint32_t held[5]; /* by enum ot_held_state */
     bool paused;
-    bool breaker_open;
+    bool breaker_open;    /* or half-open */
+    const char *breaker; /* "closed", "open", "half-open" */
 };
 void ot_engine_stats(const struct ot_engine *, struct ot_engine_stats *out);
 

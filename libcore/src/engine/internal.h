@@ -23,6 +23,7 @@
 #define OT_NO_RING     UINT64_MAX
 #define OT_BARRIER_US  INT64_C(5000)    /* then a write forces the flush */
 #define OT_IN_MEMORY   INT64_C(1000000) /* longest backoff in the window */
+#define OT_SLOW_US     INT64_C(3000000) /* a sink that needs so long is news */
 #define OT_RECHECK_US  INT64_C(5000000) /* after a refusal */
 #define OT_FAILED_MIN  INT64_C(100000)  /* pause after a failed request … */
 #define OT_FAILED_MAX  INT64_C(5000000) /* … doubling up to this */
@@ -58,7 +59,8 @@ struct ot_item {
     uint32_t prev, next;                 /* ready queue; free list */
     uint32_t held;                       /* its entry */
     uint32_t attempts, unknowns;
-    int64_t due_us, delay_us, retried_us, first_error_us, last_error_us;
+    int64_t at_us; /* backoff: tried again then; in flight: since then */
+    int64_t delay_us, retried_us, first_error_us, last_error_us;
 };
 
 /* A held event. */
@@ -177,6 +179,7 @@ struct ot_engine {
     size_t read_bytes, fetch_bytes; /* budgets of the last requests */
     uint32_t in_memory;             /* items in use */
     uint32_t in_flight;
+    bool slow; /* the last answer of the sink took OT_SLOW_US or more */
     uint32_t orphans;
     uint64_t order;
     uint32_t settled; /* since the last write */
@@ -282,6 +285,7 @@ void ot_window_forget(struct ot_engine *);
 bool ot_capture_due(struct ot_engine *);
 bool ot_capture_ask(struct ot_engine *, struct ot_read_request *);
 bool ot_capture_blind(const struct ot_engine *); /* no read tells us news */
+bool ot_capture_full(const struct ot_engine *); /* the window has no room */
 int64_t ot_capture_next(const struct ot_engine *);
 void ot_capture_read(struct ot_engine *, const struct ot_reply *);
 void ot_capture_load(struct ot_engine *, const struct ot_reply *);

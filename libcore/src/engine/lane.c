@@ -221,7 +221,7 @@ void ot_lane_close(struct ot_engine *e, uint32_t id)
             ot_drain_unload(e, i);
         else if (item->state == OT_ITEM_BACKOFF && item->attempts > 0)
             ot_held_keep(e, i, OT_HELD_RETRYING, true,
-                         ot_db_now(e) + (item->due_us - e->now_us), NULL);
+                         ot_db_now(e) + (item->at_us - e->now_us), NULL);
         else
             ot_held_keep(e, i, OT_HELD_BLOCKED, false, 0, NULL);
     }

@@ -9,6 +9,7 @@ void ot_lease_granted(struct ot_lease *lease, int64_t fence, int64_t sent_us)
     /* A tenth is left for clocks that run at different speeds. */
     lease->deadline_us = sent_us + lease->ttl_us - lease->ttl_us / 10;
     lease->renew_us = sent_us + lease->ttl_us / 3;
+    lease->hurried = false;
 }
 
 void ot_lease_taken(struct ot_lease *lease, struct ot_rng *rng,
@@ -27,6 +28,16 @@ void ot_lease_forget(struct ot_lease *lease)
 {
     lease->fence = 0;
     lease->deadline_us = 0;
+}
+
+void ot_lease_hurry(struct ot_lease *lease)
+{
+    int64_t sent_us = lease->renew_us - lease->ttl_us / 3;
+
+    if (lease->fence != 0 && !lease->hurried) {
+        lease->hurried = true;
+        lease->renew_us = sent_us + lease->ttl_us / 15;
+    }
 }
 
 bool ot_lease_expired(const struct ot_lease *lease, int64_t now_us)

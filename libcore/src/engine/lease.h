@@ -10,6 +10,7 @@ struct ot_lease {
     int64_t fence;       /* 0: none */
     int64_t deadline_us; /* own clock, from before the request was sent */
     int64_t renew_us;
+    bool hurried;   /* renew_us was brought forward */
     int64_t ask_us; /* no lease: when to ask for it */
 };
 
@@ -18,6 +19,8 @@ void ot_lease_granted(struct ot_lease *, int64_t fence, int64_t sent_us);
 void ot_lease_taken(struct ot_lease *, struct ot_rng *, int64_t free_in_us,
                     int64_t now_us);
 void ot_lease_forget(struct ot_lease *);
+/* Renew it soon: there is something to say. At most fifteen times in a ttl. */
+void ot_lease_hurry(struct ot_lease *);
 /* Held, and its time has come: it is never revived, only taken again. */
 bool ot_lease_expired(const struct ot_lease *, int64_t now_us);
 

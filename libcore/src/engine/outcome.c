@@ -123,8 +123,8 @@ static void backoff(struct ot_engine *e, uint32_t id, int64_t delay_us)
 {
     struct ot_item *item = ot_item(e, id);
     item->state = OT_ITEM_BACKOFF;
-    item->due_us = e->now_us + delay_us;
-    if (ot_heap_push(&e->backoff, item->due_us, id) != 0)
+    item->at_us = e->now_us + delay_us;
+    if (ot_heap_push(&e->backoff, item->at_us, id) != 0)
         e->nomem = true;
 }
 
@@ -287,6 +287,7 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
     struct ot_item *item = ot_item(e, id);
     uint32_t lane = item->lane;
     e->in_flight--;
+    e->slow = e->now_us - item->at_us >= OT_SLOW_US;
     count(e, c->outcome);
     feed_sink_state(e, c, item->orphan);
     if (item->orphan) {

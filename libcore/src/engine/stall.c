@@ -73,11 +73,39 @@ static bool store_silent(const struct ot_engine *e, int64_t now_us,
     return true;
 }
 
+/* Since when the sink has the first that it has: in read order, which is that
+ * of sending but for what was tried again. */
+static int64_t flight_since(const struct ot_engine *e, int64_t now_us)
+{
+    for (uint64_t i = e->head; i < e->tail; i++) {
+        uint32_t id = e->ring[i & (e->ring_size - 1)];
+        if (id != OT_NIL && e->items[id].state == OT_ITEM_FLIGHT)
+            return e->items[id].at_us;
+    }
+    for (size_t i = 0; i < e->nitems; i++)
+        if (e->items[i].state == OT_ITEM_FLIGHT)
+            return e->items[i].at_us;
+    return now_us;
+}
+
+static bool sink_slow(const struct ot_engine *e, int64_t now_us, char *detail,
+                      size_t size)
+{
+    int64_t since_us = e->in_flight > 0 ? flight_since(e, now_us) : now_us;
+    char lasted[32];
+    if (e->in_flight == 0 || (!e->slow && now_us - since_us < OT_SLOW_US))
+        return false;
+    snprintf(detail, size, "%u events are with the sink, the first for %s%s",
+             e->in_flight, ot_duration_text(now_us - since_us, lasted),
+             ot_capture_full(e) ? "; the window is full" : "");
+    return true;
+}
+
 static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
                              char *detail, size_t size)
 {
     bool wants = e->ready.first != OT_NIL || e->nsuspects > 0 ||
-                 e->fetch.first != OT_NIL;
+                 e->fetch.first != OT_NIL || !e->read_all;
     if (e->breaker.state != OT_BREAKER_CLOSED) {
         char left[32];
         int64_t us =
@@ -86,12 +114,15 @@ static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
                  ot_duration_text(us, left));
         return OT_STALL_BREAKER;
     }
-    if (e->in_flight > 0 && (!wants || e->sink_full)) {
-        snprintf(detail, size, "%u events are with the sink", e->in_flight);
+    if (sink_slow(e, now_us, detail, size))
         return OT_STALL_SINK;
-    }
-    if (ot_limiter_at(&e->limiter) > now_us) {
-        snprintf(detail, size, "the limit or the broker asks for a pause");
+    int64_t limit_us = ot_limiter_at(&e->limiter);
+    if (wants && limit_us > now_us) {
+        char left[32];
+        bool own = limit_us > e->limiter.not_before_us;
+        snprintf(detail, size, "%s lets the next event go in %s",
+                 own ? "the rate limit" : "the broker",
+                 ot_duration_text(limit_us - now_us, left));
         return OT_STALL_LIMIT;
     }
     if (e->admit < e->tail) {
@@ -138,6 +169,19 @@ const struct outtray_error *ot_engine_error(const struct ot_engine *e)
     return &e->error;
 }
 
+static const char *breaker_name(enum ot_breaker_state state)
+{
+    switch (state) {
+    case OT_BREAKER_CLOSED:
+        return "closed";
+    case OT_BREAKER_OPEN:
+        return "open";
+    case OT_BREAKER_HALF:
+        return "half-open";
+    }
+    return "?";
+}
+
 void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
 {
     *out = e->stats;
@@ -154,6 +198,7 @@ void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
             out->held[e->entries[i].h.state]++;
     out->paused = e->paused;
     out->breaker_open = e->breaker.state != OT_BREAKER_CLOSED;
+    out->breaker = breaker_name(e->breaker.state);
 }
 
 /* Can it be delivered by waiting a little? Not what is dead, scheduled, or

@@ -110,6 +110,7 @@ void ot_submit_taken(struct ot_engine *e, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct ot_item *item = ot_item(e, e->offered[i]);
         item->state = OT_ITEM_FLIGHT;
+        item->at_us = e->now_us;
         ot_limiter_take(&e->limiter, ot_event_bytes(item->event), e->now_us);
     }
     e->in_flight += (uint32_t)n;
@@ -124,7 +125,7 @@ void ot_submit_due(struct ot_engine *e)
     struct ot_due due;
     while (ot_heap_pop(&e->backoff, e->now_us, &due)) {
         struct ot_item *item = ot_item(e, due.id);
-        if (item->state != OT_ITEM_BACKOFF || item->due_us != due.at_us)
+        if (item->state != OT_ITEM_BACKOFF || item->at_us != due.at_us)
             continue;
         item->state = OT_ITEM_READY;
         if (item->lane == OT_NIL)

@@ -1,6 +1,8 @@
 /* driver.c - see driver.h. */
 #include "relay/driver.h"
 
+#include <stdio.h>
+
 #include "base/crash.h"
 
 #define COMPLETIONS 256
@@ -15,6 +17,12 @@ void ot_driver_init(struct ot_driver *driver, struct ot_engine *engine,
     driver->engine = engine;
     driver->store = store;
     driver->sink = sink;
+}
+
+int64_t ot_driver_wall_us(const struct ot_driver *driver, int64_t now_us)
+{
+    return driver->db_offset_us != 0 ? now_us + driver->db_offset_us
+                                     : ot_wall_us();
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -68,6 +76,21 @@ static bool hear_store(struct ot_driver *driver, int64_t now_us)
     return moved;
 }
 
+static void keep_failure(struct ot_driver *driver,
+                         const struct ot_completion *done, size_t n,
+                         int64_t now_us)
+{
+    const char *reason = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if (done[i].outcome != OT_OK && done[i].reason != NULL)
+            reason = done[i].reason;
+    if (reason == NULL)
+        return;
+    snprintf(driver->failure, sizeof(driver->failure), "%s", reason);
+    driver->failure_us = ot_driver_wall_us(driver, now_us);
+}
+
 static bool hear_sink(struct ot_driver *driver, int64_t now_us)
 {
     struct ot_completion done[COMPLETIONS];
@@ -78,6 +101,7 @@ static bool hear_sink(struct ot_driver *driver, int64_t now_us)
         n = driver->sink->ops->completions(driver->sink, done, COMPLETIONS);
         if (n > 0) {
             ot_crash_point("publish.answered");
+            keep_failure(driver, done, n, now_us);
             ot_engine_completed(driver->engine, done, n, now_us);
             ot_crash_point("publish.told");
             moved = true;
@@ -114,14 +138,22 @@ static void crash_asked(enum ot_wish wish, bool after)
     ot_crash_point(names[wish][after]);
 }
 
+static const char *report(struct ot_driver *driver, enum ot_wish wish,
+                          int64_t now_us)
+{
+    return driver->report != NULL ? driver->report(driver->ctx, wish, now_us)
+                                  : NULL;
+}
+
 /* Carry out one wish. */
 static void grant(struct ot_driver *driver, enum ot_wish wish,
-                  const union ot_wish_args *args, int64_t now_us)
+                  union ot_wish_args *args, int64_t now_us)
 {
     const struct ot_store_ops *store = driver->store->ops;
 
     switch (wish) {
     case OT_DO_LEASE:
+        args->lease.report = report(driver, wish, now_us);
         store->lease(driver->store, &args->lease);
         break;
     case OT_DO_LOAD:
@@ -137,6 +169,7 @@ static void grant(struct ot_driver *driver, enum ot_wish wish,
         store->commands(driver->store);
         break;
     case OT_DO_WRITE:
+        args->write.report = report(driver, wish, now_us);
         store->write(driver->store, &args->write);
         break;
     case OT_DO_RELEASE:

@@ -9,6 +9,7 @@
 #include "relay/loop.h"
 #include "relay/options.h"
 #include "relay/report.h"
+#include "relay/report_text.h"
 #include "relay/retention.h"
 #include "sink/script/script.h"
 
@@ -26,6 +27,7 @@ struct outtray_relay {
     struct ot_driver driver;
     struct ot_retention retention;
     struct ot_report report;
+    struct ot_report_text report_text;
 
     atomic_bool stop_asked;
     bool stopping;
@@ -71,6 +73,18 @@ static void other_reply(void *ctx, const struct ot_reply *reply, int64_t now_us)
     ot_retention_told(&relay->retention, reply, now_us, &relay->log);
 }
 
+/* With every renewal, and with a write if the renewal would bring news. */
+static const char *write_report(void *ctx, enum ot_wish wish, int64_t now_us)
+{
+    struct outtray_relay *relay = ctx;
+
+    if (wish != OT_DO_LEASE && !relay->report.news)
+        return NULL;
+    relay->report.news = false;
+    return ot_report_text(&relay->report_text, &relay->report, &relay->driver,
+                          now_us);
+}
+
 static int relay_join(struct outtray_relay *relay, struct outtray_error *err)
 {
     struct ot_engine_options options;
@@ -84,9 +98,11 @@ static int relay_join(struct outtray_relay *relay, struct outtray_error *err)
         return ot_fail_nomem(err);
     ot_driver_init(&relay->driver, relay->engine, relay->store, relay->sink);
     relay->driver.other = other_reply;
+    relay->driver.report = write_report;
     relay->driver.ctx = relay;
     ot_retention_init(&relay->retention, relay->conf);
     ot_report_init(&relay->report, &relay->log);
+    ot_report_text_init(&relay->report_text, relay->conf);
     return 0;
 }
 
@@ -231,7 +247,10 @@ static void turn(struct outtray_relay *relay)
         ot_engine_empty(relay->engine))
         begin_stop(relay, now_us);
     prune(relay, now_us);
-    ot_report_turn(&relay->report, relay->engine, now_us);
+    if (ot_report_turn(&relay->report, &relay->driver, now_us)) {
+        ot_engine_news(relay->engine);
+        relay->driver.wake_us = 0;
+    }
     ot_loop_watch(relay->loop, fds, ot_driver_fds(&relay->driver, fds));
 }
 

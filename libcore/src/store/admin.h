@@ -57,9 +57,13 @@ struct ot_status {
     bool paused;
     char owner[37]; /* "" : nobody */
     int64_t fence;
+    char topics[512]; /* the filter, cut if it is longer; "": all */
     int64_t lease_left_us;  /* <= 0: expired */
     int64_t written_age_us; /* since the last cursor write; -1: never */
     int64_t commands;       /* waiting for the owner */
+    char report[OT_REPORT_SIZE]; /* what the owner said of itself last, as in
+                                    ot_lease_request; "": nothing yet */
+    int64_t report_age_us;
 };
 
 /* One event with what became of it, for one subscription. Valid during the
@@ -107,6 +111,11 @@ struct ot_admin_ops {
                  struct outtray_error *err);
     int (*doctor)(struct ot_admin *, ot_finding_fn *each, void *ctx,
                   struct outtray_error *err);
+    /* What in the database keeps relays or events waiting at this moment;
+     * nothing for none. Looks at no table of the outbox, so a lock on one does
+     * not hide itself. */
+    int (*obstacles)(struct ot_admin *, ot_finding_fn *each, void *ctx,
+                     struct outtray_error *err);
 
     /* E_EXISTS if there is one already (nothing is changed, but grants asked
      * for in options are given). Both say each migration through each. */

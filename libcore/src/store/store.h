@@ -71,7 +71,11 @@ struct ot_lease_request {
     bool take;
     int64_t fence; /* renew: the fence we hold */
     int64_t ttl_us;
+    const char *report; /* what the owner says of itself, for people: a JSON
+                           object of less than OT_REPORT_SIZE bytes. Written if
+                           the lease is granted; NULL: leave what is there */
 };
+#define OT_REPORT_SIZE 2048
 
 /* The events above position and inside gaps, in one snapshot, by seq. */
 struct ot_read_request {
@@ -147,6 +151,7 @@ struct ot_write_request {
     const int64_t *commands_done; /* delete these command rows */
     size_t ncommands_done;
     int set_paused; /* -1: leave; 0, 1 */
+    const char *report; /* as in a lease request */
     bool durable;   /* reply only once everything visible before is flushed:
                        the barrier of [INV-2] */
 };

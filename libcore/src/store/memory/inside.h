@@ -40,6 +40,7 @@ struct cursor {
     struct ot_uuid owner;
     int64_t fence;
     int64_t expires_us;
+    char *report;          /* owned; NULL: none yet */
     struct ot_buffer gaps; /* struct ot_range, ascending */
     struct ot_buffer held; /* struct held_row, by seq */
 };

@@ -23,6 +23,7 @@ void memory_free_cursor(struct cursor *c)
         ot_free(held[i].error);
     ot_buffer_free(&c->held);
     ot_buffer_free(&c->gaps);
+    ot_free(c->report);
     ot_free(c->subscription);
     ot_free(c);
 }
@@ -297,6 +298,14 @@ int64_t ot_memory_command(struct ot_memory *m, const char *subscription,
         return 0;
     }
     return ++m->last_command;
+}
+
+const char *ot_memory_report(const struct ot_memory *m,
+                             const char *subscription)
+{
+    const struct cursor *c = memory_cursor(m, subscription);
+
+    return c != NULL ? c->report : NULL;
 }
 
 size_t ot_memory_events(const struct ot_memory *m)

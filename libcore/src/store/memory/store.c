@@ -97,6 +97,17 @@ static bool ours(const struct relay *r, const struct cursor *c)
     return c->owned && memcmp(&c->owner, &r->owner, sizeof(r->owner)) == 0;
 }
 
+/* No memory: the last one stays. */
+static void keep_report(struct cursor *c, const char *report)
+{
+    char *copy = report != NULL ? ot_strdup(report) : NULL;
+
+    if (copy == NULL)
+        return;
+    ot_free(c->report);
+    c->report = copy;
+}
+
 static void lease_now(struct relay *r, const struct ot_lease_request *q,
                       struct ot_reply *reply)
 {
@@ -116,6 +127,7 @@ static void lease_now(struct relay *r, const struct ot_lease_request *q,
         c->owned = true;
         c->owner = r->owner;
         c->expires_us = now + q->ttl_us;
+        keep_report(c, q->report);
         reply->lease.granted = true;
         reply->lease.fence = c->fence;
     } else if (c->owned && !ours(r, c)) {
@@ -448,6 +460,7 @@ static void write_now(struct relay *r, const struct ot_write_request *q,
         del_command(r, q->commands_done[i]);
     if (q->set_paused >= 0)
         c->paused = q->set_paused != 0;
+    keep_report(c, q->report);
     if (q->durable) {
         r->m->flushed = r->m->lsn;
         reply->write.flush_lsn = r->m->flushed;

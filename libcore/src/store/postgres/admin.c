@@ -188,12 +188,14 @@ int ot_pga_run_with(struct ot_pga *a, const char *sql,
  * The planner's settings keep every look at the log on its index. */
 static const char *const beginnings[] = {
     [OT_PGA_READ] = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; "
+                    "SET LOCAL lock_timeout = '2s'; "
                     "SET LOCAL enable_seqscan = off; "
                     "SET LOCAL enable_bitmapscan = off; "
                     "SET LOCAL enable_hashjoin = off; "
                     "SET LOCAL enable_mergejoin = off; "
                     "SET LOCAL jit = off; ",
     [OT_PGA_CHECK] = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; "
+                     "SET LOCAL lock_timeout = '2s'; "
                      "SET LOCAL jit = off; ",
     [OT_PGA_SCAN] = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ",
     [OT_PGA_WRITE] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
@@ -567,6 +569,7 @@ const struct ot_admin_ops ot_postgres_admin_ops = {
     .close = admin_close,
     .facts = admin_facts,
     .doctor = ot_pga_doctor,
+    .obstacles = ot_pga_obstacles,
     .init = ot_pga_init,
     .upgrade = ot_pga_upgrade,
     .drop = ot_pga_drop,

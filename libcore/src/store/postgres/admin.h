@@ -95,6 +95,8 @@ int ot_pga_grant(struct ot_pga *, const struct ot_init_options *,
                  struct outtray_error *);
 int ot_pga_doctor(struct ot_admin *, ot_finding_fn *each, void *ctx,
                   struct outtray_error *);
+int ot_pga_obstacles(struct ot_admin *, ot_finding_fn *each, void *ctx,
+                     struct outtray_error *);
 int ot_pga_status(struct ot_admin *, const char *subscription,
                   ot_status_fn *each, void *ctx, struct outtray_error *);
 int ot_pga_events(struct ot_admin *, const struct ot_event_query *,

@@ -3,7 +3,7 @@
  * A check is one statement that returns findings: level, text, fix. Each runs
  * in a transaction of its own, so that a right that is missing for one look
  * hides nothing else. $1 is the outbox, $2 the retention in microseconds
- * (negative: nothing is pruned).
+ * (negative: nothing is pruned), $3 how many seconds a transaction may be open.
  */
 #include "store/postgres/admin.h"
 
@@ -14,6 +14,7 @@
 
 struct exam {
     struct ot_pga *a;
+    const char *patience_s;
     ot_finding_fn *each;
     void *ctx;
 };
@@ -45,6 +46,7 @@ static int ask(struct exam *x, const char *sql, PGresult **out,
     struct ot_pga_value values[] = {
         {OT_PGA_TEXT, x->a->outbox},
         {OT_PGA_INT8, retention},
+        {OT_PGA_INT8, x->patience_s},
     };
     int rc = ot_pga_begin(x->a, OT_PGA_CHECK, err);
 
@@ -76,7 +78,7 @@ static int run_check(struct exam *x, const struct ot_pg_check *check,
     for (int i = 0; rc == 0 && i < PQntuples(r); i++)
         rc = tell(x, level_of(ot_pga_text(r, i, 0)), check->name,
                   ot_pga_text(r, i, 1), ot_pga_text(r, i, 2));
-    if (rc == 0 && PQntuples(r) == 0)
+    if (rc == 0 && PQntuples(r) == 0 && check->fine != NULL)
         rc = tell(x, OT_INFO, check->name, check->fine, NULL);
     PQclear(r);
     return rc;
@@ -119,7 +121,7 @@ static int check_schema(struct exam *x, bool *go_on, struct outtray_error *err)
 int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
                   struct outtray_error *err)
 {
-    struct exam x = {ot_pga(base), each, ctx};
+    struct exam x = {ot_pga(base), "60", each, ctx};
     bool go_on = false;
     int rc = 0;
 
@@ -130,6 +132,19 @@ int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
         rc = check_schema(&x, &go_on, err);
     for (const struct ot_pg_check *c = ot_pg_checks_outbox;
          rc == 0 && go_on && c->name; c++)
+        rc = run_check(&x, c, err);
+    return rc;
+}
+
+/* What a person who looks because nothing moves should be told after seconds. */
+int ot_pga_obstacles(struct ot_admin *base, ot_finding_fn *each, void *ctx,
+                     struct outtray_error *err)
+{
+    struct exam x = {ot_pga(base), "5", each, ctx};
+    int rc = 0;
+
+    for (const struct ot_pg_check *c = ot_pg_checks_now; rc == 0 && c->name;
+         c++)
         rc = run_check(&x, c, err);
     return rc;
 }

@@ -13,8 +13,11 @@ static const char query[] =
     "coalesce((extract(epoch FROM lease_expires_at - clock_timestamp()) * "
     "1000000)::bigint, 0), "
     "coalesce((extract(epoch FROM clock_timestamp() - written_at) * "
-    "1000000)::bigint, -1), commands "
-    "FROM {{outbox}}.status_now() WHERE $1::text IS NULL OR subscription = $1 "
+    "1000000)::bigint, -1), commands, coalesce(s.report ->> 'report', ''), "
+    "coalesce((extract(epoch FROM clock_timestamp() - "
+    "(s.report ->> 'reported_at')::timestamptz) * 1000000)::bigint, 0), coalesce(topics, '') "
+    /* As JSON: an outbox of schema 1 has no such columns. */
+    "FROM (SELECT x.*, to_jsonb(x) AS report FROM {{outbox}}.status x) s WHERE $1::text IS NULL OR subscription = $1 "
     "ORDER BY subscription";
 
 static void read_row(const PGresult *r, int row, struct ot_status *out)
@@ -36,6 +39,9 @@ static void read_row(const PGresult *r, int row, struct ot_status *out)
     out->lease_left_us = ot_pga_int(r, row, 15);
     out->written_age_us = ot_pga_int(r, row, 16);
     out->commands = ot_pga_int(r, row, 17);
+    snprintf(out->report, sizeof(out->report), "%s", ot_pga_text(r, row, 18));
+    out->report_age_us = ot_pga_int(r, row, 19);
+    snprintf(out->topics, sizeof(out->topics), "%s", ot_pga_text(r, row, 20));
 }
 
 static int load(struct ot_pga *a, const char *subscription, PGresult **out,

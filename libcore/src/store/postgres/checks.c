@@ -190,7 +190,7 @@ static const char prepared[] =
     "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL "
     "AND x.locktype = 'transactionid' AND x.transactionid = "
     "p.transaction) AS log) l WHERE p.database = current_database() "
-    "AND (p.prepared < clock_timestamp() - interval '5 min')";
+    "AND (p.prepared < clock_timestamp() - $3 * interval '1 s')";
 
 static const char writers[] =
     "SELECT 'warn', format('process %s (%s, %s, %s) holds a transaction "
@@ -203,7 +203,7 @@ static const char writers[] =
     "JOIN pg_stat_activity a ON a.pid = k.pid WHERE k.relation = " LOG " "
     "AND k.mode = 'RowExclusiveLock' AND k.granted AND k.database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND a.xact_start < clock_timestamp() - interval '1 min'";
+    "AND a.xact_start < clock_timestamp() - $3 * interval '1 s'";
 
 /* The cursor row is written many times a second; as long as somebody may want
  * to see its old versions they pile up. */
@@ -277,5 +277,51 @@ const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"dead", "no event is dead", dead},
     {"lease", "a relay runs, or nothing is pending", lease},
     {"retention", "delivered events go when they should", retention},
+    {NULL, NULL, NULL},
+};
+
+/* --- what waits now ------------------------------------------------------- */
+
+/* Who waits for a lock on a table holds or wants a lock on it; who waits for a
+ * row waits for a transaction, and has a lock on the row meanwhile. */
+static const char locks[] =
+    "WITH t AS (SELECT c.oid, c.relname FROM pg_class c JOIN pg_namespace n "
+    "ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind IN ('r', "
+    "'p')), waiter AS (SELECT k.pid, min(t.relname) AS relname FROM pg_locks k "
+    "JOIN t ON t.oid = k.relation WHERE k.database = (SELECT oid FROM "
+    "pg_database WHERE datname = current_database()) AND (NOT k.granted OR "
+    "k.locktype = 'tuple') AND EXISTS (SELECT FROM pg_locks w WHERE w.pid = "
+    "k.pid AND NOT w.granted AND w.waitstart < clock_timestamp() - interval "
+    "'1 s') GROUP BY k.pid), blocker AS (SELECT b.pid, w.relname, "
+    "count(*) AS n FROM waiter w CROSS JOIN LATERAL "
+    "unnest(pg_blocking_pids(w.pid)) b(pid) WHERE b.pid NOT IN (SELECT pid "
+    "FROM waiter) GROUP BY b.pid, w.relname) SELECT 'error', format('%s holds "
+    "a lock on %s.%s that %s other%s for', CASE WHEN b.pid = 0 THEN 'a "
+    "prepared transaction' ELSE format('process %s (%s, %s, %s for %s)', "
+    "b.pid, coalesce(a.usename, 'user unknown'), coalesce(nullif("
+    "a.application_name, ''), 'no name'), coalesce(a.state, 'state unknown'), "
+    "coalesce(date_trunc('second', clock_timestamp() - a.state_change)::text, "
+    "'some time')) END, $1, b.relname, b.n, CASE WHEN b.n = 1 THEN ' waits' "
+    "ELSE 's wait' END), CASE WHEN b.pid = 0 THEN 'SELECT gid FROM "
+    "pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED' "
+    "ELSE format('end it in the application, or SELECT "
+    "pg_terminate_backend(%s)', b.pid) END FROM blocker b LEFT JOIN "
+    "pg_stat_activity a ON a.pid = b.pid ORDER BY b.pid";
+
+/* A relay that is cut off then does not come back. */
+static const char connections[] =
+    "SELECT 'warn', format('%s of %s connections of the server are taken: a "
+    "relay may not get one', n, most), 'SELECT application_name, state, "
+    "count(*) FROM pg_stat_activity GROUP BY 1, 2, or raise max_connections' "
+    "FROM (SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = "
+    "'client backend') AS n, current_setting('max_connections')::int AS most, "
+    "current_setting('superuser_reserved_connections')::int AS reserved) c "
+    "WHERE n >= most - reserved";
+
+const struct ot_pg_check ot_pg_checks_now[] = {
+    {"lock", NULL, locks},
+    {"prepared", NULL, prepared},
+    {"writer", NULL, writers},
+    {"connections", NULL, connections},
     {NULL, NULL, NULL},
 };

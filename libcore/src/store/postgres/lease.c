@@ -1,6 +1,8 @@
 /* lease.c - who may relay, and whether this database may be relayed from. */
 #include "store/postgres/pg.h"
 
+#include <stdio.h>
+
 enum { TAG_FACTS = 1, TAG_GRANTED, TAG_WHOSE };
 
 /* --- the conditions of ordered capture ----------------------------------- */
@@ -62,7 +64,7 @@ static int judge_identity(const struct ot_pg *pg, const PGresult *r,
     return 0;
 }
 
-static int judge(const struct ot_pg *pg, const PGresult *r,
+static int judge(struct ot_pg *pg, const PGresult *r,
                  struct outtray_error *err)
 {
     int code;
@@ -77,7 +79,8 @@ static int judge(const struct ot_pg *pg, const PGresult *r,
                        "the database is %s; connect to the primary (store.url "
                        "takes several hosts)",
                        ot_pg_get_bool(r, 0, 1) ? "a standby" : "read-only");
-    code = judge_version(pg, ot_pg_get_i32(r, 0, 0), err);
+    pg->schema = ot_pg_get_i32(r, 0, 0);
+    code = judge_version(pg, pg->schema, err);
     if (code == 0)
         code = judge_identity(pg, r, err);
     if (code == 0 && (!ot_pg_get_bool(r, 0, 7) || !ot_pg_get_bool(r, 0, 8))) {
@@ -113,32 +116,58 @@ static void say_first(struct ot_pg *pg, struct ot_pg_script *script)
     ot_pg_bool_param(script, pg->start_now);
 }
 
+/* No report leaves what is there; it is from another time then. */
+const char *ot_pg_report_set(const struct ot_pg *pg, int n, char out[200])
+{
+    out[0] = '\0';
+    if (pg->schema >= 2)
+        snprintf(out, 200,
+                 ", report = coalesce($%d::json, report), reported_at = "
+                 "CASE WHEN $%d IS NULL THEN reported_at "
+                 "ELSE clock_timestamp() END",
+                 n, n);
+    return out;
+}
+
+void ot_pg_report_param(const struct ot_pg *pg, struct ot_pg_script *script,
+                        const char *report)
+{
+    if (pg->schema >= 2)
+        ot_pg_text_param(script, ot_slice_of(report));
+}
+
 static void say_take(struct ot_pg *pg, struct ot_pg_script *script)
 {
+    char report[200];
+
     ot_pg_say(script, TAG_GRANTED,
               "UPDATE \"%s\".cursor SET owner = $2, fence = fence + 1, "
               "lease_expires_at = clock_timestamp() + $3 * interval '1 us', "
-              "topics = $4 WHERE subscription = $1 AND (owner IS NULL OR "
+              "topics = $4%s WHERE subscription = $1 AND (owner IS NULL OR "
               "owner = $2 OR lease_expires_at IS NULL OR "
               "lease_expires_at <= clock_timestamp()) RETURNING fence, ctid",
-              pg->outbox);
+              pg->outbox, ot_pg_report_set(pg, 5, report));
     lease_params(pg, script);
     ot_pg_i64_param(script, pg->lease.ttl_us);
     ot_pg_text_param(script, ot_slice_of(pg->topics));
+    ot_pg_report_param(pg, script, pg->lease.report);
 }
 
 /* An expired lease is never revived: somebody may have seen it expired. */
 static void say_renew(struct ot_pg *pg, struct ot_pg_script *script)
 {
+    char report[200];
+
     ot_pg_say(script, TAG_GRANTED,
               "UPDATE \"%s\".cursor SET "
-              "lease_expires_at = clock_timestamp() + $3 * interval '1 us' "
+              "lease_expires_at = clock_timestamp() + $3 * interval '1 us'%s "
               "WHERE subscription = $1 AND owner = $2 AND fence = $4 "
               "AND lease_expires_at > clock_timestamp() RETURNING fence, ctid",
-              pg->outbox);
+              pg->outbox, ot_pg_report_set(pg, 5, report));
     lease_params(pg, script);
     ot_pg_i64_param(script, pg->lease.ttl_us);
     ot_pg_i64_param(script, pg->lease.fence);
+    ot_pg_report_param(pg, script, pg->lease.report);
 }
 
 static void say_whose(struct ot_pg *pg, struct ot_pg_script *script)
@@ -227,6 +256,10 @@ void ot_pg_lease(struct ot_pg *pg, const struct ot_lease_request *request)
                                                     : "cannot renew the lease");
 
     pg->lease = *request;
+    if (request->report != NULL) {
+        snprintf(pg->report, sizeof(pg->report), "%s", request->report);
+        pg->lease.report = pg->report;
+    }
     job->heard = heard;
     job->done = done;
     if (request->take) {

@@ -23,6 +23,7 @@ struct ot_pg {
     bool start_now;
     int64_t pid;    /* a forked child must not use the connections */
     int version;    /* of the schema, as this program makes it */
+    int schema;     /* as the outbox has it, when a lease was last taken */
     char *settings; /* the statement that makes a transaction ours */
     char *greeting; /* of the reads: makes the session ours, if it is */
 
@@ -43,7 +44,8 @@ struct ot_pg {
     size_t fetch_n;      /* seqs of the fetch under way */
 
     /* writing */
-    struct ot_lease_request lease;
+    struct ot_lease_request lease; /* report: a copy */
+    char report[OT_REPORT_SIZE];
     uint64_t write_number;
     bool write_durable;
     char ctid[6]; /* of the cursor row, where it was last seen */
@@ -60,6 +62,11 @@ struct ot_pg {
 /* The requests: write the script of the job of their kind. */
 void ot_pg_lease(struct ot_pg *, const struct ot_lease_request *);
 void ot_pg_release(struct ot_pg *, int64_t fence);
+/* What an UPDATE of the cursor row sets besides, with parameter n: nothing in
+ * an outbox that has no such column. And that parameter, the last. */
+const char *ot_pg_report_set(const struct ot_pg *, int n, char out[200]);
+void ot_pg_report_param(const struct ot_pg *, struct ot_pg_script *,
+                        const char *report);
 /* The sequence gives seqs out in another order than they are drawn. */
 int ot_pg_fail_identity(const struct ot_pg *, struct outtray_error *err);
 void ot_pg_load(struct ot_pg *);

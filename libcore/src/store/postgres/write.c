@@ -7,6 +7,8 @@
  */
 #include "store/postgres/pg.h"
 
+#include <stdio.h>
+
 enum { TAG_MOVED = 1, TAG_FLUSHED };
 
 /* Of a text that a broker sent, whatever it is. */
@@ -20,10 +22,15 @@ enum { TAG_MOVED = 1, TAG_FLUSHED };
 static void say_move(struct ot_pg *pg, struct ot_pg_script *script,
                      const struct ot_write_request *w)
 {
-    static const char set[] =
-        "SET position = $4, written_at = clock_timestamp(), "
-        "paused = coalesce($5, paused) ";
     static const struct ot_incarnation none;
+    char set[300], report[200] = "";
+
+    if (w->report != NULL)
+        ot_pg_report_set(pg, 11, report);
+    snprintf(set, sizeof(set),
+             "SET position = $4, written_at = clock_timestamp(), "
+             "paused = coalesce($5, paused)%s ",
+             report);
 
     ot_pg_say(script, TAG_MOVED,
               "WITH i AS MATERIALIZED (SELECT $7 OR ("
@@ -56,6 +63,8 @@ static void say_move(struct ot_pg *pg, struct ot_pg_script *script,
     ot_pg_time_param(script, w->incarnation.started_us);
     ot_pg_time_param(script, w->incarnation.stats_reset_us);
     ot_pg_i64_param(script, (int64_t)w->incarnation.system);
+    if (w->report != NULL)
+        ot_pg_report_param(pg, script, w->report);
 }
 
 static void subscription_and_seqs(struct ot_pg *pg, struct ot_pg_script *script,

@@ -293,6 +293,7 @@ const struct ot_admin_ops ot_sqlite_admin_ops = {
     .close = admin_close,
     .facts = sqlite_admin_facts,
     .doctor = sqlite_admin_doctor,
+    .obstacles = sqlite_admin_obstacles,
     .init = sqlite_admin_init,
     .upgrade = sqlite_admin_upgrade,
     .drop = sqlite_admin_drop,

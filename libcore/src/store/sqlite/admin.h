@@ -40,6 +40,8 @@ int sqlite_admin_facts(struct ot_admin *, struct ot_store_facts *out,
                        struct outtray_error *err);
 int sqlite_admin_doctor(struct ot_admin *, ot_finding_fn *each, void *ctx,
                         struct outtray_error *err);
+int sqlite_admin_obstacles(struct ot_admin *, ot_finding_fn *each, void *ctx,
+                           struct outtray_error *err);
 /* status.c */
 int sqlite_admin_status(struct ot_admin *, const char *subscription,
                         ot_status_fn *each, void *ctx,

@@ -282,6 +282,7 @@ int ot_sqlite_db_check_version(struct ot_sqlite_db *db, int oldest,
                        "the outbox \"%s\" in %s has schema version %d, this "
                        "program knows %d: install a newer outtray",
                        db->outbox, db->path, version, OT_SQLITE_SCHEMA);
+    db->schema = version;
     if (version < oldest)
         return ot_fail(err, OUTTRAY_E_STORE_VERSION,
                        "the outbox \"%s\" in %s has schema version %d, this "

@@ -11,7 +11,7 @@
 #include "conf/conf.h"
 #include "store/sqlite/api.h"
 
-#define OT_SQLITE_SCHEMA 1 /* of this program; it works with the one before */
+#define OT_SQLITE_SCHEMA 2 /* of this program; it works with the one before */
 
 /* Every statement, prepared once per connection: see sql.def. */
 enum ot_sql {
@@ -30,6 +30,7 @@ struct ot_sqlite_db {
     uint64_t device;
     uint64_t inode; /* of the file that is open */
     bool was_open;  /* once: a missing file was there before */
+    int schema;     /* of the outbox, as last checked */
     sqlite3_stmt *stmts[OT_SQL_COUNT];
 };
 

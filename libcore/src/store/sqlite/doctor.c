@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define WAL_LARGE (64 << 20)
+#define WRITER_MS 1000 /* longer than any commit should keep the lock */
 
 /* The folder must be writable as well: -wal and -shm are made there. */
 static bool writable(const struct ot_sqlite_db *db, bool *folder)
@@ -244,4 +245,29 @@ int sqlite_admin_doctor(struct ot_admin *a, ot_finding_fn *each, void *ctx,
     for (size_t i = 0; code == 0 && i < OT_COUNT(exams); i++)
         code = exams[i](&x);
     return code;
+}
+
+/* Whoever can begin to write keeps nobody from it. */
+int sqlite_admin_obstacles(struct ot_admin *a, ot_finding_fn *each, void *ctx,
+                           struct outtray_error *err)
+{
+    struct exam x = {.a = admin_of(a), .each = each, .ctx = ctx, .err = err};
+    struct outtray_error why;
+    int code = sqlite_admin_connect(x.a, err);
+
+    if (code != 0)
+        return code;
+    x.a->db.f.busy_timeout(x.a->db.c, WRITER_MS);
+    code = ot_sqlite_begin_write(&x.a->db, &why);
+    ot_sqlite_rollback(&x.a->db);
+    x.a->db.f.busy_timeout(x.a->db.c, x.a->busy_ms);
+    if (code == 0)
+        return 0;
+    TEXT(&x, "%s", why.text);
+    FIX(&x, "%s",
+        code == OUTTRAY_E_STORE_BUSY
+            ? "end the transaction that has been writing for so long"
+            : "outtray doctor");
+    return found(&x, OT_ERROR, code == OUTTRAY_E_STORE_BUSY ? "lock" : "write",
+                 true);
 }

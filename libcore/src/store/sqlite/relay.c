@@ -147,7 +147,15 @@ static void start(struct relay *r, enum ot_reply_kind kind)
 
 static void op_lease(struct ot_store *s, const struct ot_lease_request *q)
 {
-    relay_of(s)->lease = *q;
+    struct relay *r = relay_of(s);
+    struct ot_buffer *m = &r->slots[OT_REPLY_LEASE].m;
+
+    ot_buffer_clear(m);
+    r->lease = *q;
+    if (q->report != NULL) {
+        ot_buffer_puts(m, q->report);
+        r->lease.report = m->p;
+    }
     start(relay_of(s), OT_REPLY_LEASE);
 }
 
@@ -212,6 +220,8 @@ static void op_write(struct ot_store *s, const struct ot_write_request *q)
     ot_buffer_add(m, q->held_del, q->nheld_del * sizeof(*q->held_del));
     ot_buffer_add(m, q->commands_done,
                   q->ncommands_done * sizeof(*q->commands_done));
+    if (q->report != NULL)
+        ot_buffer_puts(m, q->report);
     r->write = *q;
     if (!m->failed) {
         p = m->p;
@@ -224,6 +234,8 @@ static void op_write(struct ot_store *s, const struct ot_write_request *q)
         r->write.held_del = (const void *)p;
         p += q->nheld_del * sizeof(*q->held_del);
         r->write.commands_done = (const void *)p;
+        p += q->ncommands_done * sizeof(*q->commands_done);
+        r->write.report = q->report != NULL ? p : NULL;
     }
     start(r, OT_REPLY_WRITE);
 }

@@ -46,6 +46,37 @@ static int count_held(struct ot_sqlite_db *db, struct ot_status *st,
     return code;
 }
 
+static void copy(char *out, size_t size, struct ot_slice s)
+{
+    size_t n = s.n < size - 1 ? s.n : size - 1;
+
+    if (n > 0)
+        memcpy(out, s.p, n);
+    out[n] = '\0';
+}
+
+/* An outbox of schema 1 has none. */
+static int read_report(struct ot_sqlite_db *db, struct ot_status *st,
+                       int64_t now, struct outtray_error *err)
+{
+    sqlite3_stmt *s;
+    int code;
+
+    if (db->schema < 2)
+        return 0;
+    s = ot_sqlite_stmt(db, OT_SQL_STATUS_REPORT, err);
+    if (s == NULL)
+        return err->code;
+    ot_sqlite_bind_text(db, s, 1, st->subscription);
+    code = ot_sqlite_step(db, s, err);
+    if (code == 1) {
+        copy(st->report, sizeof(st->report), ot_sqlite_column(db, s, 0));
+        st->report_age_us = now - db->f.column_int64(s, 1);
+    }
+    db->f.reset(s);
+    return code < 0 ? code : 0;
+}
+
 static int fill(struct ot_sqlite_db *db, struct ot_status *st, int64_t now,
                 struct outtray_error *err)
 {
@@ -62,6 +93,8 @@ static int fill(struct ot_sqlite_db *db, struct ot_status *st, int64_t now,
         code = count(db, OT_SQL_STATUS_GAPS, st, 0, &st->gaps, err);
     if (code == 0)
         code = count(db, OT_SQL_STATUS_COMMANDS, st, 0, &st->commands, err);
+    if (code == 0)
+        code = read_report(db, st, now, err);
     if (code != 0)
         return code;
     st->pending_is_estimate = n > COUNTED;
@@ -72,15 +105,6 @@ static int fill(struct ot_sqlite_db *db, struct ot_status *st, int64_t now,
         st->pending = 0;
     st->oldest_age_us = oldest < 0 ? -1 : now > oldest ? now - oldest : 0;
     return 0;
-}
-
-static void copy(char *out, size_t size, struct ot_slice s)
-{
-    size_t n = s.n < size - 1 ? s.n : size - 1;
-
-    if (n > 0)
-        memcpy(out, s.p, n);
-    out[n] = '\0';
 }
 
 /* The rows first: filling one runs statements of its own. */
@@ -108,6 +132,7 @@ static int list(struct ot_sqlite_db *db, const char *subscription, int64_t now,
         st.written_age_us = db->f.column_type(s, 6) == SQLITE_NULL
                                 ? -1
                                 : now - db->f.column_int64(s, 6);
+        copy(st.topics, sizeof(st.topics), ot_sqlite_column(db, s, 7));
         ot_buffer_add(out, &st, sizeof(st));
     }
     return out->failed ? ot_fail_nomem(err) : code;

@@ -29,6 +29,23 @@ static int finish(struct relay *r, int code, bool changed,
     return code;
 }
 
+/* In the transaction of what it reports on. An outbox of schema 1 has no place
+ * for it. */
+static int report(struct relay *r, const char *text, int64_t fence,
+                  struct outtray_error *err)
+{
+    sqlite3_stmt *s;
+
+    if (text == NULL || r->db.schema < 2)
+        return 0;
+    s = fenced(r, OT_SQL_REPORT, fence, err);
+    if (s == NULL)
+        return err->code;
+    ot_sqlite_bind_text(&r->db, s, 4, text);
+    r->db.f.bind_int64(s, 5, ot_wall_us());
+    return ot_sqlite_run(&r->db, s, err);
+}
+
 /* --- lease --------------------------------------------------------------- */
 
 struct holder {
@@ -174,6 +191,8 @@ int sqlite_lease(struct relay *r, struct ot_reply *reply)
         return code;
     code = r->lease.take ? take(r, out, &changed, &reply->err)
                          : renew(r, out, &changed, &reply->err);
+    if (code == 0 && changed)
+        code = report(r, r->lease.report, out->fence, &reply->err);
     code = finish(r, code, changed, &reply->err);
     if (code != 0)
         memset(out, 0, sizeof(*out));
@@ -308,6 +327,8 @@ int sqlite_write(struct relay *r, struct ot_reply *reply)
     ot_crash_point("sqlite.moved");
     if (code == 0 && !refused)
         code = put_all(r, &reply->err);
+    if (code == 0 && !refused)
+        code = report(r, r->write.report, r->write.fence, &reply->err);
     code = finish(r, code, !refused, &reply->err);
     if (code != 0)
         return code;
