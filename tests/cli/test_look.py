@@ -10,14 +10,16 @@ NUMBERS = {
     "pending": int, "oldest_age_s": float, "position": int, "last_seq": int,
     "gaps": int, "fence": int, "lease_left_s": float, "written_age_s": float,
     "commands": int, "paused": bool, "pending_is_estimate": bool, "state": str,
-    "subscription": str, "held": dict,
+    "subscription": str, "held": dict, "reasons": list,
 }  # fmt: skip
 
 
 def test_status(shop):
     shop.load([{"topic": "t", "key": "k"}] * 3)
     one = shop.status()
-    assert set(one) == {*NUMBERS, "owner"}
+    assert set(one) == {*NUMBERS, "owner", "report"}
+    assert one["report"] is None
+    assert [r["code"] for r in one["reasons"]] == ["no_subscription"]
     for name, kind in NUMBERS.items():
         assert isinstance(one[name], kind), name
     assert one["pending"] == 3 and one["oldest_age_s"] >= 0

@@ -1,7 +1,12 @@
 """Setting an outbox up, and what is said when the database is not there."""
 
+import contextlib
+import os
+import pathlib
+import sqlite3
 import stat
 
+import psycopg
 import pytest
 
 
@@ -177,3 +182,47 @@ def test_read_only_file(outtray, sqlite_shop, tmp_path):
     assert failed.status not in (0, 1) and "file" in failed.stderr
     assert stat.S_ISREG((tmp_path / "file").stat().st_mode)
     assert (tmp_path / "file").read_text().startswith("this is no database")
+
+
+def oldest(url):
+    """An outbox as the first version made it."""
+    kind = "postgres" if url.startswith("postgresql") else "sqlite"
+    root = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
+    sql = (root / f"libcore/schema/{kind}/0001_outbox.sql").read_text()
+    name = '"outtray"' if kind == "postgres" else "outtray"
+    sql = sql.replace("{{outbox}}", name)
+    if kind == "postgres":
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql)
+    else:
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite://"))) as c:
+            c.executescript("PRAGMA journal_mode = WAL;" + sql)
+
+
+def test_upgrade_from_the_first_version(outtray, store_url):
+    """A relay works before, during and after; what is new comes with the
+    upgrade and its next lease."""
+    oldest(store_url)
+    outtray.env["OUTTRAY_STORE_URL"] = store_url
+    outtray.run("enqueue", "t", "1")
+    relay = outtray.start("relay", "--sink", "null:", "--set", "relay.lease_ttl_ms=1s")
+
+    def status():
+        (one,) = outtray.run("status", "--json").json()["subscriptions"]
+        return one
+
+    relay.wait_for(lambda: status()["position"] > 0)
+    assert status()["report"] is None and status()["state"] == "running"
+    assert outtray.run("upgrade", "--check", status=None).status != 0
+    plan = outtray.run("upgrade", "--plan").stdout.split()
+    assert plan[:2] == ["0002", "report"]
+    assert "ALTER TABLE" in outtray.run("upgrade", "--sql").stdout
+    outtray.run("upgrade")
+    outtray.run("upgrade", "--check")
+    outtray.run("enqueue", "t", "2")
+    relay.wait_for(lambda: status()["pending"] == 0)
+    relay.stop()
+    relay = outtray.start("relay", "--sink", "null:")
+    report = relay.wait_for(lambda: status()["report"])
+    assert report["live"] and report["said"]["reason"] == "none"
+    relay.stop()

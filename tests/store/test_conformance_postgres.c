@@ -121,10 +121,10 @@ static void command(void *outbox, const char *subscription, enum ot_verb verb,
 static void report(void *outbox, const char *subscription, char *out,
                    size_t size)
 {
-    PGresult *r = PQexecParams(
-        scratch.db,
-        "SELECT report FROM \"" OUTBOX "\".status WHERE subscription = $1", 1,
-        NULL, &subscription, NULL, NULL, 0);
+    PGresult *r = PQexecParams(scratch.db,
+                               "SELECT report FROM \"" OUTBOX
+                               "\".status WHERE subscription = $1",
+                               1, NULL, &subscription, NULL, NULL, 0);
 
     (void)outbox;
     assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);

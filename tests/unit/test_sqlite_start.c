@@ -199,7 +199,7 @@ static struct ot_store *open_jumping(struct scratch *x, uint8_t owner)
 static struct ot_lease_reply ask(struct ot_store *s, bool take, int64_t fence,
                                  int64_t ttl_us)
 {
-    struct ot_lease_request q = {take, fence, ttl_us};
+    struct ot_lease_request q = {take, fence, ttl_us, NULL};
     struct ot_reply reply;
 
     s->ops->lease(s, &q);

@@ -176,16 +176,16 @@ static void say_silent(struct ot_stalls *stalls, const struct ot_status *s,
                        const struct ot_cli_report *report)
 {
     char age[32], left[32];
-    ot_stalls_say(stalls, "silent",
-                  "the relay that owns subscription %s (host %s, process %lld) "
-                  "has not renewed its lease for %s: it is frozen, or its "
-                  "database connection is; another relay may take over in %s",
-                  s->subscription, text_of(report->json, "host"),
-                  (long long)number_of(report->json, "pid"),
-                  ot_duration_text(number_of(report->json, "ttl_us") -
-                                       s->lease_left_us,
-                                   age),
-                  ot_duration_text(s->lease_left_us, left));
+    ot_stalls_say(
+        stalls, "silent",
+        "the relay that owns subscription %s (host %s, process %lld) "
+        "has not renewed its lease for %s: it is frozen, or its "
+        "database connection is; another relay may take over in %s",
+        s->subscription, text_of(report->json, "host"),
+        (long long)number_of(report->json, "pid"),
+        ot_duration_text(number_of(report->json, "ttl_us") - s->lease_left_us,
+                         age),
+        ot_duration_text(s->lease_left_us, left));
 }
 
 static void say_stall(struct ot_stalls *stalls,

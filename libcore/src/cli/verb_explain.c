@@ -47,16 +47,14 @@ static void explain_pending(struct reasons *r)
             "seq %lld was drawn before the cursor passed and committed later: "
             "the next read takes it",
             (long long)seq);
-    if (explain_filter(r) ||
-        ot_stalls_subscription(&r->stalls, &r->status))
+    if (explain_filter(r) || ot_stalls_subscription(&r->stalls, &r->status))
         return;
     if (!r->info->in_gap && seq > s->position)
         say(r, "behind_position",
             "the written cursor is at %lld, %s seqs before it",
             (long long)s->position, ot_number_text(seq - s->position, text));
     if (s->written_age_us > 10 * 1000000) {
-        say(r, "stalled",
-            "the relay has not moved the cursor for %s",
+        say(r, "stalled", "the relay has not moved the cursor for %s",
             ot_duration_text(s->written_age_us, text));
         ot_cli_fix(r->cli, "outtray check%s%s", ot_cli_same(r->cli),
                    ot_cli_sink_hint(r->cli));
@@ -240,7 +238,8 @@ const struct ot_cli_verb ot_cli_verb_explain = {
         "Is it committed? Pending, held or delivered? Behind which gap, pause, "
         "missing relay or event of its key; how often it failed, with what "
         "error, and when it is tried next; what the relay says that it waits "
-        "for, and who holds a lock in the database. With --json: one object with an "
+        "for, and who holds a lock in the database. With --json: one object "
+        "with an "
         "array reasons of {code, text}.",
     .example = "outtray explain 019abc12-3456-7000-8000-000000000001",
     .codes = codes,

@@ -46,9 +46,9 @@ static json_t *to_json(const struct ot_status *s, const struct ot_cli_report *r,
     return json_pack(
         "{s:s,s:s,s:I,s:b,s:f,s:o,s:I,s:I,s:I,s:b,s:s?,s:I,s:f,s:f,s:I,s:o,"
         "s:O}",
-        "subscription", s->subscription, "state", ot_stalls_state(s, r), "pending",
-        (json_int_t)s->pending, "pending_is_estimate", s->pending_is_estimate,
-        "oldest_age_s",
+        "subscription", s->subscription, "state", ot_stalls_state(s, r),
+        "pending", (json_int_t)s->pending, "pending_is_estimate",
+        s->pending_is_estimate, "oldest_age_s",
         s->oldest_age_us < 0 ? -1.0 : (double)s->oldest_age_us / 1e6, "held",
         held, "position", (json_int_t)s->position, "last_seq",
         (json_int_t)s->last_seq, "gaps", (json_int_t)s->gaps, "paused",

@@ -155,7 +155,7 @@ struct ot_engine_stats {
     uint32_t gaps;    /* ranges */
     uint32_t held[5]; /* by enum ot_held_state */
     bool paused;
-    bool breaker_open;    /* or half-open */
+    bool breaker_open;   /* or half-open */
     const char *breaker; /* "closed", "open", "half-open" */
 };
 void ot_engine_stats(const struct ot_engine *, struct ot_engine_stats *out);

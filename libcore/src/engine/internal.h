@@ -285,7 +285,7 @@ void ot_window_forget(struct ot_engine *);
 bool ot_capture_due(struct ot_engine *);
 bool ot_capture_ask(struct ot_engine *, struct ot_read_request *);
 bool ot_capture_blind(const struct ot_engine *); /* no read tells us news */
-bool ot_capture_full(const struct ot_engine *); /* the window has no room */
+bool ot_capture_full(const struct ot_engine *);  /* the window has no room */
 int64_t ot_capture_next(const struct ot_engine *);
 void ot_capture_read(struct ot_engine *, const struct ot_reply *);
 void ot_capture_load(struct ot_engine *, const struct ot_reply *);

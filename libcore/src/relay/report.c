@@ -112,10 +112,10 @@ static void told(struct ot_report *report, enum ot_stall stall, int64_t now_us)
     if (report->told_us == 0 || now_us - report->told_us > QUIET_US)
         report->calm_us = 0;
     else if (stall != OT_STALL_NONE && now_us - report->told_us < RELAPSE_US)
-        report->calm_us =
-            report->calm_us == 0                 ? CALM_MIN_US
-            : report->calm_us * 2 < CALM_MAX_US ? report->calm_us * 2
-                                                 : CALM_MAX_US;
+        report->calm_us = report->calm_us == 0 ? CALM_MIN_US
+                          : report->calm_us * 2 < CALM_MAX_US
+                              ? report->calm_us * 2
+                              : CALM_MAX_US;
     report->told = stall;
     report->told_us = now_us;
     report->told_since_us = report->since_us;

@@ -57,10 +57,10 @@ struct ot_status {
     bool paused;
     char owner[37]; /* "" : nobody */
     int64_t fence;
-    char topics[512]; /* the filter, cut if it is longer; "": all */
-    int64_t lease_left_us;  /* <= 0: expired */
-    int64_t written_age_us; /* since the last cursor write; -1: never */
-    int64_t commands;       /* waiting for the owner */
+    char topics[512];            /* the filter, cut if it is longer; "": all */
+    int64_t lease_left_us;       /* <= 0: expired */
+    int64_t written_age_us;      /* since the last cursor write; -1: never */
+    int64_t commands;            /* waiting for the owner */
     char report[OT_REPORT_SIZE]; /* what the owner said of itself last, as in
                                     ot_lease_request; "": nothing yet */
     int64_t report_age_us;

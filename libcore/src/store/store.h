@@ -150,9 +150,9 @@ struct ot_write_request {
     size_t nheld_del;
     const int64_t *commands_done; /* delete these command rows */
     size_t ncommands_done;
-    int set_paused; /* -1: leave; 0, 1 */
+    int set_paused;     /* -1: leave; 0, 1 */
     const char *report; /* as in a lease request */
-    bool durable;   /* reply only once everything visible before is flushed:
+    bool durable;       /* reply only once everything visible before is flushed:
                        the barrier of [INV-2] */
 };
 

@@ -67,7 +67,8 @@ void ot_memory_break(struct ot_store *, bool lands);
 int64_t ot_memory_command(struct ot_memory *, const char *subscription,
                           enum ot_verb, int64_t seq);
 /* What the owner said of itself last, or NULL; until the next of it. */
-const char *ot_memory_report(const struct ot_memory *, const char *subscription);
+const char *ot_memory_report(const struct ot_memory *,
+                             const char *subscription);
 size_t ot_memory_events(const struct ot_memory *); /* committed rows */
 
 #endif

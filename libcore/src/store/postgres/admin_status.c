@@ -13,11 +13,13 @@ static const char query[] =
     "coalesce((extract(epoch FROM lease_expires_at - clock_timestamp()) * "
     "1000000)::bigint, 0), "
     "coalesce((extract(epoch FROM clock_timestamp() - written_at) * "
-    "1000000)::bigint, -1), commands, coalesce(s.report ->> 'report', ''), "
+    "1000000)::bigint, -1), commands, coalesce(w.whole ->> 'report', ''), "
     "coalesce((extract(epoch FROM clock_timestamp() - "
-    "(s.report ->> 'reported_at')::timestamptz) * 1000000)::bigint, 0), coalesce(topics, '') "
+    "(w.whole ->> 'reported_at')::timestamptz) * 1000000)::bigint, 0), "
+    "coalesce(topics, '') "
     /* As JSON: an outbox of schema 1 has no such columns. */
-    "FROM (SELECT x.*, to_jsonb(x) AS report FROM {{outbox}}.status x) s WHERE $1::text IS NULL OR subscription = $1 "
+    "FROM (SELECT s.*, to_jsonb(s) AS whole FROM {{outbox}}.status s) w "
+    "WHERE $1::text IS NULL OR subscription = $1 "
     "ORDER BY subscription";
 
 static void read_row(const PGresult *r, int row, struct ot_status *out)

@@ -319,9 +319,7 @@ static const char connections[] =
     "WHERE n >= most - reserved";
 
 const struct ot_pg_check ot_pg_checks_now[] = {
-    {"lock", NULL, locks},
-    {"prepared", NULL, prepared},
-    {"writer", NULL, writers},
-    {"connections", NULL, connections},
+    {"lock", NULL, locks},     {"prepared", NULL, prepared},
+    {"writer", NULL, writers}, {"connections", NULL, connections},
     {NULL, NULL, NULL},
 };

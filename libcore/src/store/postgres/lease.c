@@ -64,8 +64,7 @@ static int judge_identity(const struct ot_pg *pg, const PGresult *r,
     return 0;
 }
 
-static int judge(struct ot_pg *pg, const PGresult *r,
-                 struct outtray_error *err)
+static int judge(struct ot_pg *pg, const PGresult *r, struct outtray_error *err)
 {
     int code;
 
