@@ -40,6 +40,11 @@ MORE = [
         "An earlier statement has failed the transaction: only a rollback helps.",
     ),
     (
+        "ConnectionClosed",
+        "NotInTransaction",
+        "The connection is closed: nothing can be written on it.",
+    ),
+    (
         "UnsupportedConnection",
         "Misuse",
         "This is no connection that outtray knows, or the wrong method for it.",
@@ -75,6 +80,7 @@ class OuttrayError(Exception):
             anything?
         sqlstate: the database's own code, or None.
         native: the client library's own code, or 0.
+        detail: all of these, and the message, as a dictionary.
     """
 
     code: ClassVar[int] = 0
@@ -87,6 +93,18 @@ class OuttrayError(Exception):
         super().__init__(message)
         self.sqlstate = sqlstate
         self.native = native
+
+    @property
+    def detail(self) -> dict[str, str | int | bool | None]:
+        """All of it, for a log or an answer in JSON."""
+        return {
+            "name": self.name,
+            "code": self.code,
+            "message": str(self),
+            "retryable": self.retryable,
+            "sqlstate": self.sqlstate,
+            "native": self.native,
+        }
 
 '''
 

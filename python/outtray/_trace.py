@@ -29,6 +29,8 @@ def traced(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
     _propagator.inject(found)
     if not found or not headers:
         return found or headers
+    if not isinstance(headers, Mapping):
+        return headers  # refused by who reads them
     given = {name.lower() for name in headers if isinstance(name, str)}
     if "traceparent" in given:
         return headers

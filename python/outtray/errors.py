@@ -12,6 +12,7 @@ Made from libcore/include/outtray/error.def by bindings/errors.py; do not edit.
              +- UnsupportedConnection
          +- NotInTransaction
              +- TransactionFailed
+             +- ConnectionClosed
          +- Forked
      +- EventError: The event cannot be enqueued as it is.
          +- TooLarge
@@ -64,6 +65,7 @@ class OuttrayError(Exception):
             anything?
         sqlstate: the database's own code, or None.
         native: the client library's own code, or 0.
+        detail: all of these, and the message, as a dictionary.
     """
 
     code: ClassVar[int] = 0
@@ -76,6 +78,18 @@ class OuttrayError(Exception):
         super().__init__(message)
         self.sqlstate = sqlstate
         self.native = native
+
+    @property
+    def detail(self) -> dict[str, str | int | bool | None]:
+        """All of it, for a log or an answer in JSON."""
+        return {
+            "name": self.name,
+            "code": self.code,
+            "message": str(self),
+            "retryable": self.retryable,
+            "sqlstate": self.sqlstate,
+            "native": self.native,
+        }
 
 
 class ConfigError(OuttrayError):
@@ -355,6 +369,10 @@ class TransactionFailed(NotInTransaction):
     """An earlier statement has failed the transaction: only a rollback helps."""
 
 
+class ConnectionClosed(NotInTransaction):
+    """The connection is closed: nothing can be written on it."""
+
+
 class UnsupportedConnection(Misuse):
     """This is no connection that outtray knows, or the wrong method for it."""
 
@@ -412,6 +430,7 @@ __all__ = [
     "BrokenPromise",
     "BugError",
     "ConfigError",
+    "ConnectionClosed",
     "EventError",
     "Exists",
     "Forked",

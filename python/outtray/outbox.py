@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ _Raw = tuple[
 ]
 _Statement = tuple[str, tuple[Any, ...], tuple[str, ...]]
 
+_ALCHEMY = f"{__package__}.sqlalchemy"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 # Of one statement: below the limits of the databases.
@@ -92,6 +95,9 @@ class Outbox:
         self._limits = max_payload_bytes, max_headers_bytes
         # One for each way in which a driver wants its statement.
         self._options: dict[tuple[int, int], Any] = {}
+        # add() listens to sessions, and must before one is in its commit.
+        if "sqlalchemy.orm" in sys.modules:
+            importlib.import_module(_ALCHEMY)
         # A name that cannot be is told here, not at the first event.
         self._build(
             _core.QMARK, _core.SQLITE, (("topic", None, None, None, None, None, None),)
@@ -202,12 +208,13 @@ class Outbox:
         writes it when it commits and forgets it when it rolls back, with its
         savepoint too. Does no I/O, so it is the same for both. Returns the id.
         """
+        fresh = _ALCHEMY not in sys.modules
         from .sqlalchemy import remember
 
         # Checked here, where whoever made the mistake can be told.
         raw = self._raw(topic, payload, key, type, headers, deliver_at, id)
         _, _, ids = self._build(_core.QMARK, _core.SQLITE, (raw,))
-        remember(self, session, (*raw[:5], ids[0], raw[6]))
+        remember(self, session, (*raw[:5], ids[0], raw[6]), fresh)
         return ids[0]
 
     # --- from Python's values to a statement ---
@@ -269,6 +276,8 @@ class Outbox:
             raise InvalidText(f"the event has text that is not UTF-8: {error}") from (
                 error
             )
+        except (TypeError, BufferError) as error:
+            raise InvalidEvent(str(error)) from error
         return statement
 
     def _build_many(
@@ -280,6 +289,10 @@ class Outbox:
         some: list[_Raw] = []
         size = 0
         for event in events:
+            if not isinstance(event, Event):
+                raise InvalidEvent(
+                    f"enqueue_many takes outtray.Event, not {event!r:.80}"
+                )
             raw = self._raw(
                 event.topic,
                 event.payload,
@@ -301,6 +314,8 @@ class Outbox:
 
 
 def _headers_text(headers: Mapping[str, str]) -> str:
+    if not isinstance(headers, Mapping):
+        raise InvalidEvent(f"headers must be a mapping of str to str, not {headers!r}")
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidEvent(

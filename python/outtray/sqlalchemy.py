@@ -6,16 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
-from .adapters.sqlalchemy import check, target
+from .adapters.sqlalchemy import PENDING, check, open_transaction, plain, target
 from .errors import UnsupportedConnection
 
 if TYPE_CHECKING:
     from .outbox import Outbox
 
-PENDING = "outtray.pending"
+COMMITTING = "outtray.committing"
 
 
 def install(engine: Any) -> None:
@@ -47,10 +47,14 @@ def _begin_immediate(conn: Any) -> None:
 # --- Outbox.add ---
 
 
-def remember(outbox: Outbox, session: Any, raw: Any) -> None:
-    """Write the event when the session commits."""
-    if isinstance(session, (scoped_session, async_scoped_session)):
-        session = session()
+def remember(outbox: Outbox, session: Any, raw: Any, fresh: bool) -> None:
+    """Write the event when the session commits.
+
+    Args:
+        fresh: was this module loaded for it? Then the session may be in a
+            commit that was not listened to.
+    """
+    given = session = plain(session)
     if isinstance(session, AsyncSession):
         session = session.sync_session
     if not isinstance(session, Session):
@@ -59,26 +63,43 @@ def remember(outbox: Outbox, session: Any, raw: Any) -> None:
             f"outbox.add takes a SQLAlchemy Session or AsyncSession, not a "
             f"{kind.__module__}.{kind.__qualname__}: use outbox.enqueue"
         )
-    if not session.in_transaction():
-        session.begin()
-    if PENDING not in session.info:
-        session.info[PENDING] = []
-        event.listen(session, "before_commit", _write)
-        event.listen(session, "after_transaction_end", _forget)
-    whose = session.get_nested_transaction() or session.get_transaction()
-    session.info[PENDING].append((whose, outbox, raw))
+    whose = open_transaction(session)
+    if whose is None:
+        whose = session.begin()
+    late = session.info.get(COMMITTING) or session._flushing
+    if fresh and isinstance(given, Session):
+        late = True
+    session.info.setdefault(PENDING, []).append((whose, outbox, raw))
+    if late:
+        write(session, session.connection())
 
 
-def _write(session: Session) -> None:
+def _before_commit(session: Session) -> None:
     """Before a commit, and before a savepoint is released: from then on the
     database knows what is undone with what."""
+    if session.info.get(PENDING):
+        write(session, session.connection())
+    # What listeners and flushes add from here on is written at once.
+    session.info[COMMITTING] = (
+        session.get_nested_transaction() or session.get_transaction()
+    )
+
+
+def _after_begin(session: Session, transaction: Any) -> None:
+    """Before a savepoint: what was added outside is not undone with it, and
+    comes before what is added inside."""
+    if transaction.nested and session.info.get(PENDING):
+        write(session, transaction.parent.connection(None))
+
+
+def write(session: Session, conn: Any) -> None:
+    """Write what was added so far."""
     pending, session.info[PENDING] = session.info[PENDING], []
     while pending:
         outbox = pending[0][1]
         some: list[Any] = []
         while pending and pending[0][1] is outbox and len(some) < 1000:
             some.append(pending.pop(0)[2])
-        conn = session.connection()
         check(conn, outbox.require_transaction, "Session")
         sql, params, _ = outbox._build(*target(conn), tuple(some))
         conn.exec_driver_sql(sql, params).close()
@@ -86,6 +107,13 @@ def _write(session: Session) -> None:
 
 def _forget(session: Session, transaction: Any) -> None:
     """What was added in a transaction that ended and was not written."""
-    session.info[PENDING] = [
-        one for one in session.info[PENDING] if one[0] is not transaction
-    ]
+    if session.info.get(COMMITTING) is transaction:
+        del session.info[COMMITTING]
+    pending = session.info.get(PENDING)
+    if pending:
+        session.info[PENDING] = [one for one in pending if one[0] is not transaction]
+
+
+event.listen(Session, "before_commit", _before_commit)
+event.listen(Session, "after_transaction_create", _after_begin)
+event.listen(Session, "after_transaction_end", _forget)

@@ -4,12 +4,14 @@ Verbs of synchronous drivers are coroutines that never wait.
 """
 
 import contextlib
+import sys
 import urllib.parse
 
 import outtray
 
 ALL = {}
-ERRORS = []  # of the drivers, for what a server refuses
+# The attribute autocommit of sqlite3 came with Python 3.12.
+NEWER = sys.version_info >= (3, 12)
 
 
 def driver(name, kind, **options):
@@ -129,13 +131,45 @@ class Sqlite3Own(Sqlite3):
         self.conn.execute("BEGIN IMMEDIATE")
 
 
+@driver("sqlite3-autocommit-false", "sqlite", newer=True)
+class Sqlite3Newer(Sqlite3):
+    """A transaction is always open; bare: autocommit=True."""
+
+    level = None
+
+    async def open(self):
+        import sqlite3
+
+        self.conn = sqlite3.connect(self.path, autocommit=self.bare)
+
+
 @driver("aiosqlite", "sqlite")
 class Aiosqlite(AsyncDriver):
+    level = "DEFERRED"
+
     async def open(self):
         import aiosqlite
 
-        level = None if self.bare else "DEFERRED"
+        level = None if self.bare else self.level
         self.conn = await aiosqlite.connect(self.path, isolation_level=level)
+
+
+@driver("aiosqlite-own-begin", "sqlite")
+class AiosqliteOwn(Aiosqlite):
+    level = None
+
+    async def begin(self):
+        await self.conn.execute("BEGIN IMMEDIATE")
+
+
+@driver("aiosqlite-autocommit-false", "sqlite", newer=True)
+class AiosqliteNewer(Aiosqlite):
+    level = None
+
+    async def open(self):
+        import aiosqlite
+
+        self.conn = await aiosqlite.connect(self.path, autocommit=self.bare)
 
 
 # --- PostgreSQL ---
@@ -214,6 +248,24 @@ class Psycopg2(Driver):
             cursor.execute(sql)
 
 
+@driver("psycopg2-own-begin", "pg")
+class Psycopg2Own(Psycopg2):
+    """Autocommit, and BEGIN by hand."""
+
+    async def open(self):
+        await super().open()
+        self.conn.autocommit = True
+
+    async def begin(self):
+        await self.execute("BEGIN")
+
+    async def commit(self):
+        await self.execute("COMMIT")
+
+    async def rollback(self):
+        await self.execute("ROLLBACK")
+
+
 @driver("asyncpg", "pg")
 class Asyncpg(AsyncDriver):
     async def open(self):
@@ -253,16 +305,19 @@ def alchemy_url(url, scheme):
 
 class Alchemy(Driver):
     session = False
+    newer = False  # autocommit=False of sqlite3, instead of install()
 
     async def open(self):
         import outtray.sqlalchemy
         import sqlalchemy
         import sqlalchemy.orm
 
-        level = {"isolation_level": "AUTOCOMMIT"} if self.bare else {}
+        options = {"isolation_level": "AUTOCOMMIT"} if self.bare else {}
+        if self.newer:
+            options = {"connect_args": {"autocommit": self.bare}}
         url = alchemy_url(self.url, self.scheme)
-        self.engine = sqlalchemy.create_engine(url, **level)
-        if self.scheme.startswith("sqlite") and not self.bare:
+        self.engine = sqlalchemy.create_engine(url, **options)
+        if self.scheme.startswith("sqlite") and not self.bare and not self.newer:
             outtray.sqlalchemy.install(self.engine)
         if self.session:
             self.conn = sqlalchemy.orm.Session(self.engine)
@@ -371,6 +426,11 @@ for scheme, kind, asynchronous in [
     driver(f"{prefix}-add", kind, scheme=scheme)(adding)
 
 
+driver("alchemy-pysqlite-autocommit-false", "sqlite", scheme="sqlite", newer=True)(
+    Alchemy
+)
+
+
 # --- Django ---
 
 
@@ -425,4 +485,4 @@ class Django(Driver):
         from django.db import connections
 
         self.conn.close()
-        del connections["shop"]
+        del connections["shop"]  # of this thread

@@ -10,6 +10,7 @@ import uuid
 
 import outtray
 import pytest
+from outtray import _core
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import drivers  # noqa: E402
@@ -25,6 +26,8 @@ class Undo(Exception):
 def case(request, shared_outboxes):
     """(an outbox, what makes a connection to it)"""
     cls, kind, options = drivers.ALL[request.param]
+    if options.get("newer") and not drivers.NEWER:
+        pytest.skip("the attribute autocommit of sqlite3 needs Python 3.12")
     where = shared_outboxes[kind]
     where.empty()
     return where, functools.partial(cls, where.url, **options)
@@ -91,10 +94,8 @@ async def test_rollback_of_a_released_savepoint(where, connect):
                     await c.write(1)
                     await c.enqueue("released", b"1")
                 raise Undo
-    if isinstance(c, drivers.Sqlite3) and c.level:
+    if isinstance(c, (drivers.Sqlite3, drivers.Aiosqlite)) and c.level:
         return  # here the savepoint is the transaction, of the rows as well
-    if isinstance(c, drivers.Aiosqlite):
-        return
     assert where.orders() == []
     assert where.events() == []
 
@@ -189,6 +190,181 @@ async def test_a_bad_event_leaves_the_transaction_usable(where, connect):
     # What was added one by one before the bad one stays added.
     added = isinstance(c, (drivers.AlchemyAdd, drivers.AsyncAlchemyAdd))
     assert where.events() == ["good"] * added + ["fine"]
+
+
+LIMITS = {  # what is allowed just so, and what is one byte too much
+    "topic": ("é" * 124 + "t", "é" * 125),
+    "key": ("é" * 512, "é" * 512 + "k"),
+    "type": ("é" * 127 + "t", "é" * 128),
+    "payload": (b"\x00" * 921_600, b"\x00" * 921_601),
+    "headers": ({f"h{n}": "v" for n in range(64)}, {f"h{n}": "v" for n in range(65)}),
+}
+
+
+@run
+async def test_limits(where, connect):
+    most = {name: fits for name, (fits, _) in LIMITS.items()}
+    async with connect() as c, c.transaction():
+        for name, (_, too_much) in LIMITS.items():
+            with pytest.raises(outtray.EventError) as caught:
+                await c.enqueue(**{**most, name: too_much})
+            assert name in str(caught.value)
+            assert isinstance(caught.value, outtray.TooLarge) or name == "headers"
+        await c.enqueue(**most)
+        async with c.savepoint():
+            await c.enqueue_many([outtray.Event(**most)])
+    expected = (most["topic"], most["key"], most["type"], most["payload"])
+    assert where.events("topic, key, type, payload") == [expected] * 2
+
+
+@run
+async def test_wrong_types(where, connect):
+    async with connect() as c, c.transaction():
+        for options, text in [
+            ({"topic": 7}, "topic must be str"),
+            ({"key": 7}, "key must be str"),
+            ({"type": 7}, "type must be str"),
+            ({"headers": ["a"]}, "headers must be a mapping"),
+            ({"headers": {"a": 1}}, "must be str"),
+            ({"deliver_at": "soon"}, "must be a datetime"),
+            ({"payload": memoryview(b"abcd")[::2]}, "contiguous"),
+        ]:
+            with pytest.raises(outtray.InvalidEvent, match=text) as caught:
+                await c.enqueue(**{"topic": "t", **options})
+            detail = caught.value.detail
+            assert detail["code"] == caught.value.code == -22
+            assert detail["name"] == "INVALID_EVENT"
+            assert detail["retryable"] is False
+            assert detail["message"] == str(caught.value)
+        await c.enqueue("fine")
+    assert where.events() == ["fine"]
+
+
+@run
+async def test_many_of_a_wrong_type(where, connect):
+    async with connect() as c, c.transaction():
+        if isinstance(c, (drivers.AlchemyAdd, drivers.AsyncAlchemyAdd)):
+            return  # add() takes one
+        with pytest.raises(outtray.InvalidEvent, match="takes outtray.Event, not"):
+            await c.enqueue_many([outtray.Event("t"), ("t", b"")])
+        await c.enqueue_many([])
+    assert where.events() == []
+
+
+@run
+async def test_concurrent(where, connect):
+    """Connections that write at the same time, and one Outbox for all."""
+    workers, rounds = 4, 12
+
+    async def work(worker):
+        async with connect() as c:
+            for n in range(rounds):
+                try:
+                    async with c.transaction():
+                        await c.write(worker * 1000 + n)
+                        await c.enqueue(f"{worker}", {"n": n}, key=f"{worker}")
+                        if n % 4 == 3:
+                            raise Undo
+                except Undo:
+                    pass
+
+    if isinstance(connect(), drivers.AsyncDriver):
+        await asyncio.gather(*map(work, range(workers)))
+    else:
+        await asyncio.gather(
+            *(asyncio.to_thread(asyncio.run, work(n)) for n in range(workers))
+        )
+    kept = [n for n in range(rounds) if n % 4 != 3]
+    seen = {str(worker): [] for worker in range(workers)}
+    for topic, payload in where.events("topic, payload"):
+        seen[topic].append(json.loads(payload)["n"])
+    assert seen == {str(worker): kept for worker in range(workers)}
+    assert where.orders() == [w * 1000 + n for w in range(workers) for n in kept]
+
+
+@run
+async def test_closed(where, connect):
+    async with connect() as c:
+        pass
+    sessions = (drivers.AlchemyAdd, drivers.AsyncAlchemyAdd)
+    if isinstance(c, (drivers.Alchemy, drivers.AsyncAlchemy)) and c.session:
+        expected = outtray.NotInTransaction  # a session can be used again
+    elif isinstance(c, drivers.Django):
+        expected = outtray.NotInTransaction  # and Django connects again
+    elif isinstance(c, drivers.AsyncpgPool):
+        import asyncpg
+
+        expected = asyncpg.InterfaceError  # given back; it says so itself
+    else:
+        expected = outtray.ConnectionClosed
+    if not isinstance(c, sessions):
+        with pytest.raises(expected) as caught:
+            await c.enqueue("t")
+        assert len(str(caught.value)) > 40
+
+
+@run
+async def test_the_other_method(where, connect):
+    async with connect() as c:
+        if isinstance(c, drivers.AsyncDriver):
+            with pytest.raises(outtray.UnsupportedConnection, match="await outbox.ae"):
+                c.outbox.enqueue(c.target(), "t")
+            with pytest.raises(outtray.UnsupportedConnection, match="await outbox.ae"):
+                c.outbox.enqueue_many(c.target(), [])
+        else:
+            with pytest.raises(
+                outtray.UnsupportedConnection, match=r"outbox.enqueue\("
+            ):
+                await c.outbox.aenqueue(c.target(), "t")
+            with pytest.raises(
+                outtray.UnsupportedConnection, match=r"outbox.enqueue\("
+            ):
+                await c.outbox.aenqueue_many(c.target(), [])
+    assert where.events() == []
+
+
+@run
+async def test_an_error_of_the_server(where, connect):
+    """It is the driver's own, and leaves what the driver leaves."""
+    async with connect() as c:
+        good, c.outbox = c.outbox, outtray.Outbox("nowhere")
+        with pytest.raises(Exception, match="(?i)nowhere"):
+            async with c.transaction():
+                await c.write(1)
+                await c.enqueue("t")
+        c.outbox = good
+        async with c.transaction():
+            await c.write(2)
+            await c.enqueue("fine")
+    assert where.orders() == [2]
+    assert where.events() == ["fine"]
+
+
+def test_every_statement_begins_with_insert():
+    """sqlite3 begins its transaction before such a one, and before no other."""
+    one = ("t", "k", None, None, b"", None, None)
+    for strict in (False, True):
+        for events in ((one,), (one, one)):
+            outbox = outtray.Outbox(strict=strict)
+            sql, *_ = outbox._build(_core.QMARK, _core.SQLITE, events)
+            assert sql.startswith("INSERT ")
+
+
+def test_when_sqlite3_is_in_a_transaction():
+    """Of all its ways, also those that this version of Python does not have."""
+    from outtray.adapters.sqlite3 import LEGACY, atomic
+
+    for autocommit, level, in_transaction, expected in [
+        (False, "", True, True),
+        (False, None, False, True),
+        (True, "", False, False),
+        (True, None, True, True),
+        (LEGACY, "", False, True),
+        (LEGACY, "DEFERRED", False, True),
+        (LEGACY, None, False, False),
+        (LEGACY, None, True, True),
+    ]:
+        assert atomic(autocommit, level, in_transaction) is expected
 
 
 def as_id(where, text):

@@ -1,15 +1,19 @@
 """Mistakes are told with what to do instead."""
 
 import asyncio
+import contextlib
 import sqlite3
 
 import aiosqlite
+import asyncpg
 import outtray
+import outtray.sqlalchemy
 import psycopg
 import psycopg2
 import pytest
 import sqlalchemy
 import sqlalchemy.orm
+from sqlalchemy.ext.asyncio import create_async_engine
 
 
 @pytest.fixture
@@ -78,48 +82,160 @@ def test_alchemy_on_sqlite_without_install(outbox, sqlite_outbox):
     engine.dispose()
 
 
-def test_alchemy_after_commit(outbox, pg_outbox):
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_psycopg_in_a_pipeline(autocommit, outbox, pg_outbox):
+    """Its status says nothing there: the blocks of transaction() do."""
+    conn = psycopg.connect(pg_outbox.url, autocommit=autocommit)
+    with conn.pipeline() as pipeline:
+        if autocommit:
+            for begin in ("SELECT 1", "BEGIN"):
+                conn.execute(begin)
+                with pytest.raises(outtray.NotInTransaction, match="transaction"):
+                    outbox.enqueue(conn, "t")
+            pipeline.sync()  # now it is known
+            outbox.enqueue(conn, "after BEGIN")
+            conn.execute("COMMIT")
+            with conn.transaction():
+                outbox.enqueue(conn, "in a block")
+            with pytest.raises(outtray.NotInTransaction):
+                outbox.enqueue(conn, "t")
+        else:
+            outbox.enqueue(conn, "not autocommit")
+            conn.commit()
+    conn.close()
+    assert pg_outbox.events() == (
+        ["after BEGIN", "in a block"] if autocommit else ["not autocommit"]
+    )
+
+
+def test_a_pipeline_that_was_aborted(outbox, pg_outbox):
+    """The driver tells, at the latest with the result; nothing is kept."""
+    with psycopg.connect(pg_outbox.url) as conn:
+        with pytest.raises((psycopg.Error, outtray.TransactionFailed)):
+            with conn.pipeline():
+                conn.execute("SELECT 1/0")
+                outbox.enqueue(conn, "t")
+        conn.rollback()
+        outbox.enqueue(conn, "fine")
+    assert pg_outbox.events() == ["fine"]
+
+
+def test_async_transactions_that_failed(outbox, pg_outbox):
+    async def go():
+        conn = await psycopg.AsyncConnection.connect(pg_outbox.url)
+        with pytest.raises(psycopg.Error):
+            await conn.execute("SELECT 1/0")
+        with pytest.raises(outtray.TransactionFailed, match="roll it back"):
+            await outbox.aenqueue(conn, "t")
+        await conn.rollback()
+        await outbox.aenqueue(conn, "psycopg")
+        await conn.commit()
+        await conn.close()
+
+        # asyncpg does not tell; the server does, and its error comes through.
+        conn = await asyncpg.connect(pg_outbox.url)
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            async with conn.transaction():
+                with pytest.raises(asyncpg.DivisionByZeroError):
+                    await conn.execute("SELECT 1/0")
+                await outbox.aenqueue(conn, "t")
+        async with conn.transaction():
+            await outbox.aenqueue(conn, "asyncpg")
+        await conn.close()
+
+        for driver in ("psycopg", "asyncpg"):
+            url = pg_outbox.url.replace("postgresql:", f"postgresql+{driver}:")
+            engine = create_async_engine(url)
+            async with engine.connect() as conn:
+                with pytest.raises(sqlalchemy.exc.DBAPIError):
+                    await conn.execute(sqlalchemy.text("SELECT 1/0"))
+                with pytest.raises(
+                    (outtray.TransactionFailed, sqlalchemy.exc.DBAPIError)
+                ):
+                    await outbox.aenqueue(conn, "t")
+                await conn.rollback()
+                async with conn.begin():
+                    await outbox.aenqueue(conn, f"alchemy {driver}")
+            await engine.dispose()
+
+    asyncio.run(go())
+    assert pg_outbox.events() == [
+        "psycopg",
+        "asyncpg",
+        "alchemy psycopg",
+        "alchemy asyncpg",
+    ]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_alchemy_autocommit_of_one_connection(driver, outbox, pg_outbox):
+    """in_transaction() is true there, and no isolation level shows it."""
+    url = pg_outbox.url.replace("postgresql:", f"postgresql+{driver}:")
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        with conn.begin():
+            assert conn.in_transaction()
+            with pytest.raises(outtray.NotInTransaction, match="AUTOCOMMIT"):
+                outbox.enqueue(conn, "t")
+        with sqlalchemy.orm.Session(conn) as session, session.begin():
+            with pytest.raises(outtray.NotInTransaction, match="AUTOCOMMIT"):
+                outbox.enqueue(session, "t")
+    other = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with sqlalchemy.orm.Session(other) as session:
+        outbox.add(session, "t")
+        with pytest.raises(outtray.NotInTransaction, match="AUTOCOMMIT"):
+            session.commit()
+    with engine.begin() as conn:
+        outbox.enqueue(conn, "fine")
+    engine.dispose()
+    assert pg_outbox.events() == ["fine"]
+
+
+def test_alchemy_autocommit_on_sqlite(outbox, sqlite_outbox):
+    """With install() it is a transaction all the same, or it is refused."""
+    path = sqlite_outbox.url.removeprefix("sqlite:")
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    outtray.sqlalchemy.install(engine)
+    outtray.sqlalchemy.install(engine)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        with contextlib.suppress(outtray.NotInTransaction):
+            outbox.enqueue(conn, "undone")
+        conn.rollback()
+    with engine.begin() as conn:
+        outbox.enqueue(conn, "fine")
+    engine.dispose()
+    assert sqlite_outbox.events() == ["fine"]
+
+
+def test_install_is_for_sqlite(pg_outbox):
     url = pg_outbox.url.replace("postgresql:", "postgresql+psycopg:")
     engine = sqlalchemy.create_engine(url)
-    session = sqlalchemy.orm.Session(engine)
-    caught = []
-
-    @sqlalchemy.event.listens_for(session, "after_commit")
-    def too_late(session):
-        try:
-            outbox.enqueue(session, "late")
-        except Exception as error:
-            caught.append(error)
-
-    session.begin()
-    outbox.enqueue(session, "in time")
-    session.commit()
-    session.close()
-    engine.dispose()
-    assert len(caught) == 1
-    assert pg_outbox.events() == ["in time"]
+    with pytest.raises(outtray.UnsupportedConnection, match="SQLite only"):
+        outtray.sqlalchemy.install(engine)
 
 
-def test_alchemy_forgets_with_its_savepoint(outbox, pg_outbox):
-    """Also what was added before close, and in a session used again."""
-    url = pg_outbox.url.replace("postgresql:", "postgresql+psycopg:")
-    engine = sqlalchemy.create_engine(url)
-    with sqlalchemy.orm.Session(engine) as session:
-        outbox.add(session, "closed")
-        session.close()
-        outbox.add(session, "rolled back")
-        session.rollback()
-        outbox.add(session, "one")
-        with session.begin_nested():
-            outbox.add(session, "two")
-            inner = session.begin_nested()
-            outbox.add(session, "undone")
-            inner.rollback()
-        outbox.add(session, "three")
-        session.commit()
-        session.commit()
-    engine.dispose()
-    assert pg_outbox.events() == ["one", "two", "three"]
+def test_executescript_commits(outbox, sqlite_outbox):
+    """As the driver documents it; what comes after it is a new transaction."""
+    conn = sqlite3.connect(sqlite_outbox.url.removeprefix("sqlite:"))
+    outbox.enqueue(conn, "before")
+    conn.executescript("SELECT 1")
+    assert not conn.in_transaction
+    outbox.enqueue(conn, "after")
+    conn.rollback()
+    conn.close()
+    assert sqlite_outbox.events() == ["before"]
+
+
+def test_another_thread(outbox, sqlite_outbox):
+    """sqlite3 says so itself."""
+    conn = sqlite3.connect(sqlite_outbox.url.removeprefix("sqlite:"))
+
+    async def go():
+        with pytest.raises(sqlite3.ProgrammingError, match="thread"):
+            await asyncio.to_thread(outbox.enqueue, conn, "t")
+
+    asyncio.run(go())
+    conn.close()
 
 
 def test_without_the_rule(sqlite_outbox):
@@ -142,5 +258,13 @@ def test_serializers(sqlite_outbox):
         outtray.Outbox(serializer=repr).enqueue(conn, "t", {1})
         with pytest.raises(outtray.NotSerializable, match="returned int"):
             outtray.Outbox(serializer=len).enqueue(conn, "t", [1])
+        for error in (ZeroDivisionError("no"), KeyError("x"), RuntimeError()):
+
+            def fails(_, error=error):
+                raise error
+
+            with pytest.raises(outtray.NotSerializable, match="payload for 't'") as e:
+                outtray.Outbox(serializer=fails).enqueue(conn, "t", [1])
+            assert e.value.__cause__ is error
     conn.close()
     assert sqlite_outbox.events("payload") == [b"{1}"]

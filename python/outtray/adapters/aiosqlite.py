@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..errors import NotInTransaction
+from ..errors import ConnectionClosed, NotInTransaction
+from .psycopg import CLOSED
 from .sqlite3 import LEGACY, NOT_OPEN, atomic
 
 
@@ -13,6 +14,8 @@ class Aiosqlite:
     """begin and execute."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if conn._connection is None or not conn._running:
+            raise ConnectionClosed(CLOSED)
         if required and not conn.in_transaction:
             # Only the thread of the connection may ask it for this one.
             autocommit = await conn._execute(getattr, conn._conn, "autocommit", LEGACY)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..errors import NotInTransaction
+from ..errors import ConnectionClosed, NotInTransaction
+from .psycopg import CLOSED
 
 
 class Asyncpg:
     """begin and execute."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if conn.is_closed():
+            raise ConnectionClosed(CLOSED)
         # Stays true in a failed transaction: the server refuses then.
         if required and not conn.is_in_transaction():
             raise NotInTransaction(

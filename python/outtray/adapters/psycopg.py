@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..errors import NotInTransaction, TransactionFailed
+from ..errors import ConnectionClosed, NotInTransaction, TransactionFailed
 
 ACTIVE, INTRANS, INERROR = 1, 2, 3  # PQTRANS_… of libpq
 
@@ -15,8 +15,13 @@ FAILED = (
 )
 
 
+CLOSED = "the connection is closed: open one, and enqueue before it is given back"
+
+
 def check(conn: Any, required: bool) -> None:
     """Raise if an event would not be atomic with the caller's data."""
+    if conn.closed:
+        raise ConnectionClosed(CLOSED)
     status = conn.pgconn.transaction_status
     if status == INERROR:
         raise TransactionFailed(FAILED)

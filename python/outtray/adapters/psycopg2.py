@@ -11,14 +11,16 @@ from psycopg2.extensions import (
 )
 
 from .. import _core
-from ..errors import NotInTransaction, TransactionFailed
-from .psycopg import FAILED
+from ..errors import ConnectionClosed, NotInTransaction, TransactionFailed
+from .psycopg import CLOSED, FAILED
 
 
 class Psycopg2:
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if conn.closed:
+            raise ConnectionClosed(CLOSED)
         status = conn.get_transaction_status()
         if status == TRANSACTION_STATUS_INERROR:
             raise TransactionFailed(FAILED)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..errors import NotInTransaction, TransactionFailed, Unsupported
-from .psycopg import FAILED
+from ..errors import (
+    ConnectionClosed,
+    NotInTransaction,
+    TransactionFailed,
+    Unsupported,
+)
+from .psycopg import CLOSED, FAILED
 
 STYLES = {
     "qmark": _core.QMARK,
@@ -15,6 +20,9 @@ STYLES = {
     "numeric_dollar": _core.DOLLAR,
 }
 DIALECTS = {"postgresql": _core.POSTGRESQL, "sqlite": _core.SQLITE}
+
+#: In the info of a Session: what it will write when it commits.
+PENDING = "outtray.pending"
 
 AUTOCOMMIT = (
     "the connection under this SQLAlchemy {kind} is in autocommit mode: the "
@@ -77,6 +85,23 @@ def check_sqlite(conn: Any, raw: Any, required: bool) -> None:
         )
 
 
+OVER = (
+    "the transaction of this SQLAlchemy {kind} is over, and the event would not be "
+    "atomic with it: enqueue before the commit, in before_commit at the latest"
+)
+
+
+def open_transaction(session: Any, kind: str = "Session") -> Any:
+    """The innermost transaction that is open on a Session, or None."""
+    found = session.get_nested_transaction() or session.get_transaction()
+    if found is not None and not found.is_active:
+        # After an error of a flush SQLAlchemy tells what it was.
+        if getattr(found, "_rollback_exception", None) is not None:
+            raise TransactionFailed(FAILED) from found._rollback_exception
+        raise NotInTransaction(OVER.format(kind=kind))
+    return found
+
+
 def begun(what: Any, required: bool, kind: str) -> None:
     if required and not what.in_transaction():
         raise NotInTransaction(
@@ -88,6 +113,8 @@ class AlchemyConnection:
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if conn.closed:
+            raise ConnectionClosed(CLOSED)
         begun(conn, required, "Connection")
         check(conn, required, "Connection")
         return *target(conn), conn
@@ -100,12 +127,29 @@ class AlchemyConnection:
         return list(conn.exec_driver_sql(sql, params).all())
 
 
+def plain(session: Any) -> Any:
+    """The session of a scoped_session."""
+    return session() if hasattr(session, "registry") else session
+
+
+def connection_of(session: Any) -> Any:
+    """The connection of a Session, on which what was added before is written."""
+    conn = session.connection()
+    if session.info.get(PENDING):
+        from ..sqlalchemy import write
+
+        write(session, conn)
+    return conn
+
+
 class AlchemySession(AlchemyConnection):
     """The connection of a session."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
-        begun(conn, required, "Session")
-        real = conn.connection()
+        session = plain(conn)
+        open_transaction(session)
+        begun(session, required, "Session")
+        real = connection_of(session)
         check(real, required, "Session")
         return *target(real), real
 
@@ -114,6 +158,8 @@ class AsyncAlchemyConnection:
     """begin and execute."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        if conn.closed:
+            raise ConnectionClosed(CLOSED)
         begun(conn, required, "AsyncConnection")
         await conn.run_sync(check, required, "AsyncConnection")
         return *target(conn.sync_connection), conn
@@ -129,7 +175,10 @@ class AsyncAlchemySession(AsyncAlchemyConnection):
     """The connection of a session."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
-        begun(conn, required, "AsyncSession")
-        real = await conn.connection()
+        session = plain(conn)
+        open_transaction(session.sync_session, "AsyncSession")
+        begun(session, required, "AsyncSession")
+        real = await session.connection()
+        await session.run_sync(connection_of)
         await real.run_sync(check, required, "AsyncSession")
         return *target(real.sync_connection), real

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from .. import _core
-from ..errors import NotInTransaction
+from ..errors import ConnectionClosed, NotInTransaction
+from .psycopg import CLOSED
 
 LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, since Python 3.12
 
@@ -32,6 +34,13 @@ class Sqlite3:
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
+        try:
+            conn.total_changes  # noqa: B018 - asks for nothing but that
+        except sqlite3.ProgrammingError as error:
+            # Also that of a connection on another thread than its own.
+            if "closed" not in str(error):
+                raise
+            raise ConnectionClosed(CLOSED) from error
         if required and not atomic(
             getattr(conn, "autocommit", LEGACY),
             conn.isolation_level,
