@@ -41,6 +41,8 @@ void ot_report_init(struct ot_report *report, const struct ot_log *log)
 {
     memset(report, 0, sizeof(*report));
     report->log = log;
+    report->since_us = ot_now_us();
+    report->shown_since_us = ot_wall_us();
 }
 
 /* --- what is so ---------------------------------------------------------- */
@@ -185,10 +187,6 @@ bool ot_report_turn(struct ot_report *report, const struct ot_driver *driver,
     if (now_us < report->next_us)
         return false;
     report->next_us = now_us + LOOK_US;
-    if (report->shown_since_us == 0) {
-        report->since_us = now_us;
-        report->shown_since_us = ot_driver_wall_us(driver, now_us);
-    }
     look(report, driver, now_us);
     tell_end(report, now_us);
     tell_start(report, driver->engine, now_us);

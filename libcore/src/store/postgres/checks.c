@@ -179,18 +179,21 @@ static const char row_security[] =
 /* --- what holds things up ------------------------------------------------- */
 
 /* It keeps its lock on the log over restarts: its seqs stay open. */
-static const char prepared[] =
-    "SELECT 'warn', format('the prepared transaction %L of %s waits for "
-    "%s: %s', p.gid, p.owner, date_trunc('second', clock_timestamp() - "
-    "p.prepared), CASE WHEN l.log THEN 'its events, and none else, wait "
-    "with it' ELSE 'it keeps old row versions alive' END), "
-    "format('COMMIT PREPARED %1$L, or ROLLBACK PREPARED %1$L', p.gid) "
-    "FROM pg_prepared_xacts p CROSS JOIN LATERAL (SELECT EXISTS (SELECT "
-    "FROM pg_locks k JOIN pg_locks x ON x.virtualtransaction = "
-    "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL "
-    "AND x.locktype = 'transactionid' AND x.transactionid = "
-    "p.transaction) AS log) l WHERE p.database = current_database() "
-    "AND (p.prepared < clock_timestamp() - $3 * interval '1 s')";
+#define PREPARED \
+    "SELECT 'warn', format('the prepared transaction %L of %s waits for " \
+    "%s: %s', p.gid, p.owner, date_trunc('second', clock_timestamp() - " \
+    "p.prepared), CASE WHEN l.log THEN 'its events, and none else, wait " \
+    "with it' ELSE 'it keeps old row versions alive' END), " \
+    "format('COMMIT PREPARED %1$L, or ROLLBACK PREPARED %1$L', p.gid) " \
+    "FROM pg_prepared_xacts p CROSS JOIN LATERAL (SELECT EXISTS (SELECT " \
+    "FROM pg_locks k JOIN pg_locks x ON x.virtualtransaction = " \
+    "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL " \
+    "AND x.locktype = 'transactionid' AND x.transactionid = " \
+    "p.transaction) AS log) l WHERE p.database = current_database() " \
+    "AND (p.prepared < clock_timestamp() - $3 * interval '1 s')"
+static const char prepared[] = PREPARED;
+/* Others hold up no event. */
+static const char prepared_events[] = PREPARED " AND l.log";
 
 static const char writers[] =
     "SELECT 'warn', format('process %s (%s, %s, %s) holds a transaction "
@@ -295,7 +298,20 @@ static const char locks[] =
     "'1 s') GROUP BY k.pid), blocker AS (SELECT b.pid, w.relname, "
     "count(*) AS n FROM waiter w CROSS JOIN LATERAL "
     "unnest(pg_blocking_pids(w.pid)) b(pid) WHERE b.pid NOT IN (SELECT pid "
-    "FROM waiter) GROUP BY b.pid, w.relname) SELECT 'error', format('%s holds "
+    "FROM waiter) GROUP BY b.pid, w.relname) "
+    "SELECT 'error', format('process %s (%s, %s, %s for %s) holds %s on "
+    "%s.%s: others wait for it, or will', a.pid, coalesce(a.usename, 'user "
+    "unknown'), coalesce(nullif(a.application_name, ''), 'no name'), "
+    "coalesce(a.state, 'state unknown'), coalesce(date_trunc('second', "
+    "clock_timestamp() - a.state_change)::text, 'some time'), k.mode, $1, "
+    "t.relname), format('end it in the application, or SELECT "
+    "pg_terminate_backend(%s)', a.pid) FROM pg_locks k JOIN t ON t.oid = "
+    "k.relation JOIN pg_stat_activity a ON a.pid = k.pid WHERE k.granted "
+    "AND k.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', "
+    "'AccessExclusiveLock') AND k.locktype = 'relation' AND k.pid NOT IN "
+    "(SELECT pid FROM blocker) AND k.database = (SELECT oid FROM pg_database "
+    "WHERE datname = current_database()) AND a.state_change < "
+    "clock_timestamp() - interval '1 s' UNION ALL SELECT 'error', format('%s holds "
     "a lock on %s.%s that %s other%s for', CASE WHEN b.pid = 0 THEN 'a "
     "prepared transaction' ELSE format('process %s (%s, %s, %s for %s)', "
     "b.pid, coalesce(a.usename, 'user unknown'), coalesce(nullif("
@@ -306,7 +322,7 @@ static const char locks[] =
     "pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED' "
     "ELSE format('end it in the application, or SELECT "
     "pg_terminate_backend(%s)', b.pid) END FROM blocker b LEFT JOIN "
-    "pg_stat_activity a ON a.pid = b.pid ORDER BY b.pid";
+    "pg_stat_activity a ON a.pid = b.pid";
 
 /* A relay that is cut off then does not come back. */
 static const char connections[] =
@@ -319,7 +335,7 @@ static const char connections[] =
     "WHERE n >= most - reserved";
 
 const struct ot_pg_check ot_pg_checks_now[] = {
-    {"lock", NULL, locks},     {"prepared", NULL, prepared},
+    {"lock", NULL, locks},     {"prepared", NULL, prepared_events},
     {"writer", NULL, writers}, {"connections", NULL, connections},
     {NULL, NULL, NULL},
 };
