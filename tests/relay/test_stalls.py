@@ -56,7 +56,9 @@ class Scene:
         return relay
 
     def enqueue(self, topic="t", **options):
-        words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        words = [
+            f"--{name.replace('_', '-')}={value}" for name, value in options.items()
+        ]
         return self.run("enqueue", topic, "{}", *words).stdout.strip()
 
     def connect(self, **options):
@@ -174,7 +176,7 @@ def relay_killed(scene):
 
 
 def relay_frozen(scene):
-    scene.owned(scene.relay(ttl="20s")).send(signal.SIGSTOP)
+    scene.owned(scene.relay(ttl="15s")).send(signal.SIGSTOP)
     return scene.enqueue()
 
 
@@ -239,7 +241,9 @@ def backoff(scene):
 def full_window(scene):
     event = scene.enqueue()
     scene.run("enqueue", "--ndjson", stdin='{"topic": "t"}\n' * 100)
-    scene.owned(scene.relay("fault:?script=hang", relay_window_events=10, relay_batch_events=10))
+    scene.owned(
+        scene.relay("fault:?script=hang", relay_window_events=10, relay_batch_events=10)
+    )
     return event
 
 
@@ -253,9 +257,13 @@ def held_full(scene):
     for _ in range(3):
         scene.enqueue(type="bad")
     scene.owned(
-        scene.relay("fault:?script=reject@type=bad", relay_held_max=2, relay_batch_events=1)
+        scene.relay(
+            "fault:?script=reject@type=bad", relay_held_max=2, relay_batch_events=1
+        )
     )
-    scene.program.running[-1].wait_for(lambda: scene.one()["held"]["dead"] >= 2, SECONDS)
+    scene.program.running[-1].wait_for(
+        lambda: scene.one()["held"]["dead"] >= 2, SECONDS
+    )
     return scene.enqueue()
 
 

@@ -179,17 +179,17 @@ static const char row_security[] =
 /* --- what holds things up ------------------------------------------------- */
 
 /* It keeps its lock on the log over restarts: its seqs stay open. */
-#define PREPARED \
+#define PREPARED                                                          \
     "SELECT 'warn', format('the prepared transaction %L of %s waits for " \
-    "%s: %s', p.gid, p.owner, date_trunc('second', clock_timestamp() - " \
+    "%s: %s', p.gid, p.owner, date_trunc('second', clock_timestamp() - "  \
     "p.prepared), CASE WHEN l.log THEN 'its events, and none else, wait " \
-    "with it' ELSE 'it keeps old row versions alive' END), " \
-    "format('COMMIT PREPARED %1$L, or ROLLBACK PREPARED %1$L', p.gid) " \
+    "with it' ELSE 'it keeps old row versions alive' END), "              \
+    "format('COMMIT PREPARED %1$L, or ROLLBACK PREPARED %1$L', p.gid) "   \
     "FROM pg_prepared_xacts p CROSS JOIN LATERAL (SELECT EXISTS (SELECT " \
-    "FROM pg_locks k JOIN pg_locks x ON x.virtualtransaction = " \
-    "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL " \
-    "AND x.locktype = 'transactionid' AND x.transactionid = " \
-    "p.transaction) AS log) l WHERE p.database = current_database() " \
+    "FROM pg_locks k JOIN pg_locks x ON x.virtualtransaction = "          \
+    "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL "  \
+    "AND x.locktype = 'transactionid' AND x.transactionid = "             \
+    "p.transaction) AS log) l WHERE p.database = current_database() "     \
     "AND (p.prepared < clock_timestamp() - $3 * interval '1 s')"
 static const char prepared[] = PREPARED;
 /* Others hold up no event. */
@@ -311,7 +311,8 @@ static const char locks[] =
     "'AccessExclusiveLock') AND k.locktype = 'relation' AND k.pid NOT IN "
     "(SELECT pid FROM blocker) AND k.database = (SELECT oid FROM pg_database "
     "WHERE datname = current_database()) AND a.state_change < "
-    "clock_timestamp() - interval '1 s' UNION ALL SELECT 'error', format('%s holds "
+    "clock_timestamp() - interval '1 s' UNION ALL SELECT 'error', format('%s "
+    "holds "
     "a lock on %s.%s that %s other%s for', CASE WHEN b.pid = 0 THEN 'a "
     "prepared transaction' ELSE format('process %s (%s, %s, %s for %s)', "
     "b.pid, coalesce(a.usename, 'user unknown'), coalesce(nullif("
