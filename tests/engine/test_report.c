@@ -13,7 +13,7 @@
 #include "relay/report_text.h"
 #include "world.h"
 
-#define MINUTES(n) ((n) * 60 * W_S)
+#define MINUTES(n) ((n)*60 * W_S)
 
 struct told {
     struct world w;

@@ -25,6 +25,10 @@ have() {
 print(sysconfig.get_path("include"))')/Python.h" ]
         ;;
     java) [ "$(java_major)" -ge 17 ] ;;
+    fuzzer)
+        echo "int LLVMFuzzerTestOneInput(void) { return 0; }" |
+            clang -fsanitize=fuzzer,address -x c - -o /dev/null
+        ;;
     postgres)
         command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
         ;;
@@ -64,10 +68,23 @@ describe() {
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;
     curl) title="curl (examples of the docs use it)" packages=curl ;;
     sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
+    fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
     shellcheck) title="ShellCheck" packages=shellcheck ;;
     esac
+}
+
+# libFuzzer comes with clang's headers, or in a package of its own.
+fuzzer_packages() {
+    major=$(apt-cache policy clang 2>/dev/null |
+        sed -n 's/.*Candidate: \([0-9]*:\)\{0,1\}\([0-9]*\).*/\2/p')
+    if apt-cache policy "libclang-rt-$major-dev" 2>/dev/null |
+        grep -q 'Candidate: [^(]'; then
+        echo "clang libclang-rt-$major-dev"
+    else
+        echo clang
+    fi
 }
 
 # The default Java where it is new enough, else the first that is.

@@ -114,8 +114,10 @@ static inline void pg_grant_relay(PGconn *c, const char *outbox,
            "GRANT SELECT, DELETE, UPDATE (headers, payload) "
            "ON \"%s\".event TO \"%s\"",
            outbox, role);
-    pg_run(c, "GRANT SELECT ON \"%s\".event_seq_seq, \"%s\".meta TO \"%s\"",
-           outbox, outbox, role);
+    pg_run(c,
+           "GRANT SELECT ON \"%s\".event_seq_seq, \"%s\".meta, \"%s\".pending, "
+           "\"%s\".dead, \"%s\".status TO \"%s\"",
+           outbox, outbox, outbox, outbox, outbox, role);
     pg_run(c,
            "GRANT SELECT, INSERT, UPDATE, DELETE ON \"%s\".cursor, "
            "\"%s\".gap, \"%s\".held, \"%s\".command TO \"%s\"",

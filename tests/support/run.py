@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs test suites, or any command, with the servers they need.
 
-    run.py test [-k WORD] [--pg VERSION] [SUITE...]
+    run.py test [-k WORD] [--long] [--pg VERSION] [SUITE...]
                                          from ./dev test
     run.py servers [COMMAND...]          from ./dev servers
 
@@ -201,6 +201,8 @@ def run_tests(arguments):
         python_package.install()
     status, summary = 0, []
     with Scratch(needs, arguments.pg) as scratch:
+        if arguments.long:
+            scratch.environment["OUTTRAY_TEST_LONG"] = "1"
         if c_names:
             command = ["ctest", "--test-dir", BUILD, "-j2"]
             command += ["--output-on-failure", "--no-tests=error"]
@@ -243,6 +245,7 @@ def main():
     verbs = parser.add_subparsers(required=True)
     test = verbs.add_parser("test")
     test.add_argument("-k", metavar="WORD")
+    test.add_argument("--long", action="store_true")
     test.add_argument("--pg", metavar="VERSION", default="system")
     test.add_argument("suite", nargs="*")
     test.set_defaults(run=run_tests)

@@ -268,7 +268,7 @@ int ot_cli_parse(struct ot_cli *cli, int argc, char **argv)
 {
     size_t most = (size_t)argc * 8 + 8; /* letters may be bundled */
     for (int i = 1; i < argc; i++)
-        most += strlen(argv[i]) < 64 ? strlen(argv[i]) : 0;
+        most += argv[i][0] == '-' ? strlen(argv[i]) : 0;
     cli->given = ot_alloc_zero(most, sizeof *cli->given);
     cli->set = ot_alloc_zero((size_t)argc + 1, sizeof *cli->set);
     cli->args = ot_alloc_zero((size_t)argc + 1, sizeof *cli->args);

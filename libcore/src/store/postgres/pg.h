@@ -102,6 +102,9 @@ void ot_pg_garbled(struct ot_pg_job *);
     "seq, id, topic, key, type, headers, payload, created_at, deliver_at"
 enum { OT_PG_COLUMN_N = 9 };
 struct ot_rows *ot_pg_rows(PGresult *, int first, bool filtered);
+/* Do its columns have the types of the schema? Else somebody altered the
+ * table, and fields may be shorter than they are taken for. */
+bool ot_pg_rows_fit(const PGresult *);
 /* Only the first n. */
 void ot_pg_rows_cut(struct ot_rows *, uint32_t n);
 

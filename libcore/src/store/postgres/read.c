@@ -425,7 +425,7 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
         PQclear(result);
         return;
     }
-    good = good && hear_facts(pg, out, facts);
+    good = good && ot_pg_rows_fit(result) && hear_facts(pg, out, facts);
     if (good && pg->locks != NULL)
         good = hear_locks(pg, out);
     if (!good) {
@@ -481,6 +481,10 @@ static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
     int n = PQntuples(result);
 
     (void)tag;
+    if (!ot_pg_rows_fit(result)) {
+        ot_pg_garbled(job);
+        return false;
+    }
     out->n = pg->fetch_n;
     if (n > 0 && ot_pg_get_i64(result, 0, FETCH_FOUND) > n)
         out->n = (size_t)ot_pg_get_i64(result, n - 1, FETCH_ORDER);

@@ -37,6 +37,13 @@ static void decode(const PGresult *r, int row, bool filtered,
     out->deliver_us = ot_pg_get_time(r, row, 8);
 }
 
+bool ot_pg_rows_fit(const PGresult *r)
+{
+    return PQftype(r, 0) == OT_PG_INT8 && PQftype(r, 1) == OT_PG_UUID &&
+           PQftype(r, 7) == OT_PG_TIMESTAMPTZ &&
+           PQftype(r, 8) == OT_PG_TIMESTAMPTZ;
+}
+
 struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
 {
     uint32_t n = (uint32_t)(PQntuples(result) - first);
