@@ -5,6 +5,7 @@ import os
 import pathlib
 import sqlite3
 import stat
+import subprocess
 
 import psycopg
 import pytest
@@ -137,6 +138,7 @@ def test_doctor(shop):
     assert found["errors"] == 0
     assert {"check", "level", "text", "fix"} == set(found["findings"][0])
     assert found["findings"][-1]["check"] == "sink"
+    # OUTTRAY_E_UNHEALTHY
     failed = shop.run(
         "doctor", "--sink", "kafka://127.0.0.1:1", "--timeout", "2s", status=1
     )
@@ -226,3 +228,18 @@ def test_upgrade_from_the_first_version(outtray, store_url):
     report = relay.wait_for(lambda: status()["report"])
     assert report["live"] and report["said"]["reason"] == "none"
     relay.stop()
+
+
+def test_output_that_cannot_be_written(shop):
+    """OUTTRAY_E_IO, whatever was asked; but not when nobody reads any more."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [shop.program.path, "status"],
+            env=shop.program.environment(),
+            cwd=shop.program.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 74, done.stderr
+    assert "No space left" in done.stderr

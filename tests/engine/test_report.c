@@ -180,6 +180,88 @@ static void test_a_slow_sink_is_named(void **state)
     w_close(&t.w);
 }
 
+/* Each reason has its name in the report, and one that lasts is told once. */
+static void expect(struct told *t, const char *reason, const char *detail)
+{
+    char want[64];
+
+    snprintf(want, sizeof(want), "{\"reason\":\"%s\"", reason);
+    if (strstr(text(t), want) == NULL || strstr(text(t), detail) == NULL)
+        fail_msg("%s, %s: %s", reason, detail, text(t));
+}
+
+static void test_reasons(void **state)
+{
+    struct told t;
+
+    (void)state;
+    open_told(&t);
+    t.w.owner = 7; /* another relay has the lease */
+    t.w.expires_us = w_db_now(&t.w) + 8 * W_S;
+    pass(&t, 2 * W_S);
+    expect(&t, "lease", "owns the subscription");
+    pass(&t, 12 * W_S);
+    expect(&t, "none", "");
+    w_command(&t.w, OT_PAUSE, 0);
+    pass(&t, W_S);
+    expect(&t, "paused", "outtray resume");
+    w_command(&t.w, OT_RESUME, 0);
+    pass(&t, 5 * W_S);
+    int tx = w_begin(&t.w);
+    w_put(&t.w, tx, "a");
+    w_add(&t.w, "b");
+    pass(&t, 5 * W_S);
+    expect(&t, "gap", "1 gaps from");
+    w_commit(&t.w, tx);
+    pass(&t, 5 * W_S);
+    expect(&t, "none", "");
+    t.w.keep[OT_REPLY_READ] = true; /* it is asked, and says nothing */
+    pass(&t, 20 * W_S);
+    expect(&t, "store", "has not answered for");
+    t.w.keep[OT_REPLY_READ] = false;
+    w_answer(&t.w, OT_REPLY_READ);
+    pass(&t, 5 * W_S);
+    t.w.fail[OT_REPLY_READ] = OUTTRAY_E_STORE_BEHIND;
+    pass(&t, W_S);
+    expect(&t, "refused", "");
+    pass(&t, 20 * W_S);
+    ot_engine_stop(t.w.engine, t.w.now_us, t.w.now_us);
+    pass(&t, W_S);
+    assert_int_equal(t.report.stall, OT_STALL_STOPPED);
+    w_close(&t.w);
+}
+
+static void test_breaker_and_limit(void **state)
+{
+    struct ot_completion busy = {
+        .outcome = OT_RETRY, .scope = OT_THE_SINK, .retry_after_us = 30 * W_S};
+    struct told t;
+
+    (void)state;
+    open_told(&t);
+    t.w.sink = W_SINK_WAIT;
+    w_add(&t.w, "a");
+    pass(&t, W_S);
+    w_complete_all(&t.w, OT_UNAVAILABLE);
+    snprintf(t.driver.failure, sizeof(t.driver.failure), "no route");
+    pass(&t, 300 * W_MS);
+    expect(&t, "breaker", "\"breaker\":\"open\"");
+    pass(&t, 5 * W_S); /* the probe is with the sink */
+    expect(&t, "breaker", "\"breaker\":\"half-open\"");
+    w_complete_all(&t.w, OT_OK);
+    pass(&t, 5 * W_S);
+    expect(&t, "none", "\"breaker\":\"closed\"");
+    int64_t seq = w_add(&t.w, "b");
+    w_add(&t.w, "c");
+    pass(&t, W_S);
+    w_complete_with(&t.w, seq, busy);
+    w_complete_all(&t.w, OT_OK);
+    w_add(&t.w, "d");
+    pass(&t, 5 * W_S);
+    expect(&t, "limit", "the broker lets the next event go in");
+    w_close(&t.w);
+}
+
 /* Whatever a broker says, it is JSON, and not too long for its column. */
 static void test_strange_words(void **state)
 {
@@ -207,6 +289,8 @@ int main(void)
         cmocka_unit_test(test_a_database_that_comes_and_goes),
         cmocka_unit_test(test_a_sink_that_comes_and_goes),
         cmocka_unit_test(test_a_slow_sink_is_named),
+        cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_breaker_and_limit),
         cmocka_unit_test(test_strange_words),
     };
 

@@ -237,6 +237,23 @@ def own_words(root):
 
 
 @check
+def errors_tested(root):
+    """every error of error.def is raised by a test that names it"""
+    # Only a program with a mistake can: the demo's judge is tested by its parts.
+    spared = {"BROKEN_PROMISE"}
+    table = "".join(text(root, name) for name in files(root, "*/error.def"))
+    names = set(re.findall(r"^OUTTRAY_ERROR\((\w+)", table, re.MULTILINE))
+    tests = [
+        text(root, name)
+        for name in files(root, "tests/*.c", "tests/*.py")
+        if name != "tests/unit/test_base.c"
+    ]
+    named = set(re.findall(r"OUTTRAY_E_(\w+)", "".join(tests)))
+    for name in sorted(names - named - spared):
+        yield f"OUTTRAY_E_{name}: no test names it"
+
+
+@check
 def clean_text(root):
     """text files end with a newline and have no trailing blanks or tabs"""
     for name in files(root):

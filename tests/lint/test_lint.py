@@ -12,7 +12,7 @@ GOOD = {
     '       "How many there are.")\n',
     "libcore/include/outtray/error.def": 'OUTTRAY_ERROR(A, -1, BUG, true, 70, "went wrong")\n',
     "tests/SUITES": "unit\n",
-    "tests/unit/test_a.c": "int a;\n",
+    "tests/unit/test_a.c": "int a; /* OUTTRAY_E_A */\n",
     "a.py": "print(1)\n",
     "a.sh": '#!/bin/sh\necho "$1"\n',
 }
@@ -25,6 +25,10 @@ BAD = {
     "tables_explained": (
         "libcore/include/outtray/error.def",
         'OUTTRAY_ERROR(A, -1, BUG, true, 70, "")\n',
+    ),
+    "errors_tested": (
+        "libcore/include/outtray/error.def",
+        'OUTTRAY_ERROR(B, -1, BUG, true, 70, "a")\n',
     ),
     "file_length": ("libcore/src/base/a.c", "int a;\n" * 901),
     "no_machine_paths": ("a.sh", "#!/bin/sh\ncd /" + "work/x || exit\n"),

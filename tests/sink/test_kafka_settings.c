@@ -2,6 +2,7 @@
 #include "rig.h"
 
 #include "sink/kafka/kafka.h"
+#include "sink/kafka/reader.h"
 #include "sink/kafka/settings.h"
 
 static void expect(const char *url, const char *const *settings,
@@ -143,6 +144,24 @@ static void test_no_memory(void **state)
     outtray_set_allocator(NULL, NULL, NULL);
 }
 
+/* A name that no topic can have is refused before any broker is asked. */
+static void test_reader_of_no_topic(void **state)
+{
+    (void)state;
+    struct ot_kafka_reader *reader;
+    struct outtray_error err = {0};
+    struct rig r;
+    char name[600];
+
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    rig_conf(&r, "kafka://127.0.0.1:1", NULL);
+    assert_int_equal(ot_kafka_reader_open(&reader, r.conf, name, 1000, &err),
+                     OUTTRAY_E_SINK);
+    assert_null(reader);
+    outtray_conf_free(r.conf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_security),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_reader_of_no_topic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

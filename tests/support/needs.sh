@@ -11,7 +11,9 @@ NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn kcat curl"
 # have NEED: is it here?
 have() {
     case $1 in
-    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl) command -v "$1" ;;
+    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | gcovr)
+        command -v "$1"
+        ;;
     pkg-config) command -v pkg-config ;;
     sqlite3-shell) command -v sqlite3 ;;
     libuv | inih | jansson | sqlite3 | libpq | cmocka)
@@ -68,6 +70,8 @@ describe() {
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;
     curl) title="curl (examples of the docs use it)" packages=curl ;;
     sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
+    clang-tidy) title="clang-tidy" packages="clang clang-tidy" ;;
+    gcovr) title="gcovr" packages=gcovr ;;
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;

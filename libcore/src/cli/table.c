@@ -1,5 +1,6 @@
 #include "cli/table.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 static void add_visible(struct ot_buffer *b, struct ot_slice text)
@@ -96,6 +97,7 @@ static void print_row(struct ot_cli *cli, const struct ot_table *table,
 
 static void print_plain(struct ot_cli *cli, const struct ot_table *table)
 {
+    assert(table->ncolumns > 0);
     for (size_t i = 0; i < table->ncolumns; i++)
         ot_out(cli, "%s%s", i > 0 ? "\t" : "", table->columns[i].head);
     for (size_t i = 0; i < table->ncells; i++)
@@ -110,6 +112,7 @@ void ot_table_print(struct ot_cli *cli, const struct ot_table *table)
     size_t widths[MOST] = {0};
     const char *heads[MOST] = {0};
     size_t n = table->ncolumns < MOST ? table->ncolumns : MOST;
+    assert(n > 0);
     if (!cli->term.out) {
         print_plain(cli, table);
         return;

@@ -1,6 +1,7 @@
 /* value.c - numbers, durations, sizes, choices from text. */
 #include "conf/object.h"
 
+#include <assert.h>
 #include <strings.h>
 
 struct unit {
@@ -89,6 +90,7 @@ static void print_number(const struct unit *units, int64_t n,
 {
     const struct unit *best = units;
 
+    assert(units->name != NULL); /* every table has a unit */
     for (; units->name != NULL; units++)
         if (n != 0 && n % units->factor == 0 && units->factor > best->factor)
             best = units;

@@ -105,7 +105,8 @@ static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
                              char *detail, size_t size)
 {
     bool wants = e->ready.first != OT_NIL || e->nsuspects > 0 ||
-                 e->fetch.first != OT_NIL || !e->read_all;
+                 e->fetch.first != OT_NIL || !e->read_all ||
+                 now_us >= e->next_read_us; /* nobody knows what is there */
     if (e->breaker.state != OT_BREAKER_CLOSED) {
         char left[32];
         int64_t us =

@@ -2,6 +2,8 @@
 #include "enqueue/enqueue.h"
 #include "event/outbox.h"
 
+#include <assert.h>
+
 enum { PAYLOAD_DEFAULT = 921600, HEADERS_DEFAULT = 32768 };
 
 /* What outtray_statement_free gives back. */
@@ -63,14 +65,15 @@ static int check_events(const struct outtray_enqueue_options *o,
 static int check_params(const struct ot_render *r, size_t nparams,
                         struct outtray_error *err)
 {
-    if (r->dialect == OUTTRAY_SQLITE && nparams > OT_SQLITE_PARAMS)
-        return ot_fail(err, OUTTRAY_E_TOO_LARGE,
-                       "%zu events need %zu parameters, SQLite takes %d: "
-                       "enqueue at most %zu in one call, one transaction can "
-                       "hold several",
-                       r->n, nparams, OT_SQLITE_PARAMS,
-                       OT_SQLITE_PARAMS / (nparams / r->n));
-    return 0;
+    if (r->dialect != OUTTRAY_SQLITE || nparams <= OT_SQLITE_PARAMS)
+        return 0;
+    assert(r->n > 0 && nparams >= r->n); /* a topic each */
+    return ot_fail(err, OUTTRAY_E_TOO_LARGE,
+                   "%zu events need %zu parameters, SQLite takes %d: "
+                   "enqueue at most %zu in one call, one transaction can "
+                   "hold several",
+                   r->n, nparams, OT_SQLITE_PARAMS,
+                   OT_SQLITE_PARAMS / (nparams / r->n));
 }
 
 /* The ids that were given, as text in lower case, and new ones for the rest:

@@ -1,6 +1,7 @@
 /* driver.c - see driver.h. */
 #include "relay/driver.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/crash.h"
@@ -113,7 +114,10 @@ static bool hear_sink(struct ot_driver *driver, int64_t now_us)
 static void submit(struct ot_driver *driver, const struct ot_send *sends,
                    size_t n, int64_t now_us)
 {
-    size_t took = driver->sink->ops->submit(driver->sink, sends, n);
+    size_t took;
+
+    assert(driver->sink != NULL); /* else the engine only applies commands */
+    took = driver->sink->ops->submit(driver->sink, sends, n);
 
     driver->short_submit = took < n;
     ot_engine_submitted(driver->engine, took, now_us);

@@ -83,6 +83,8 @@ static void put_numbers(struct out *o, const struct ot_report_text *t,
                         const struct ot_engine_stats *s)
 {
     long long tenths = (long long)(t->rate * 10); /* %f has a locale */
+    uint64_t failed =
+        s->retry + s->rejected + s->misconfigured + s->unavailable + s->unknown;
     uint64_t held = 0;
 
     for (size_t i = 0; i < OT_COUNT(s->held); i++)
@@ -92,11 +94,9 @@ static void put_numbers(struct out *o, const struct ot_report_text *t,
         ",\"window\":%lu,\"in_flight\":%lu,\"held\":%llu,\"gaps\":%lu"
         ",\"breaker\":\"%s\"",
         tenths / 10, tenths % 10, (unsigned long long)s->ok,
-        (unsigned long long)(s->retry + s->rejected + s->misconfigured +
-                             s->unavailable + s->unknown),
-        (unsigned long long)s->dead, (unsigned long)s->window,
-        (unsigned long)s->in_flight, (unsigned long long)held,
-        (unsigned long)s->gaps, s->breaker);
+        (unsigned long long)failed, (unsigned long long)s->dead,
+        (unsigned long)s->window, (unsigned long)s->in_flight,
+        (unsigned long long)held, (unsigned long)s->gaps, s->breaker);
 }
 
 const char *ot_report_text(struct ot_report_text *t,

@@ -64,7 +64,7 @@ int ot_store_open(struct ot_store **out, const struct outtray_conf *conf,
     int code = choose(conf, &choice, err);
 
     *out = NULL;
-    if (code != 0)
+    if (choice == NULL)
         return code;
     if (choice->store == NULL)
         return ot_fail(err, OUTTRAY_E_UNSUPPORTED,
@@ -80,7 +80,7 @@ int ot_admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     int code = choose(conf, &choice, err);
 
     *out = NULL;
-    if (code != 0)
+    if (choice == NULL)
         return code;
     if (choice->admin == NULL)
         return ot_fail(err, OUTTRAY_E_UNSUPPORTED,

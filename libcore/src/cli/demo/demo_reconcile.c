@@ -1,4 +1,5 @@
 /* demo_reconcile.c - the business tables against what the reader saw. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,7 @@ static void judge_record(struct reconcile *all,
 
     memset(&key, 0, sizeof(key));
     memcpy(key.id, record->id, sizeof(key.id));
+    assert(all->n == 0 || all->truths != NULL);
     truth = all->n == 0
                 ? NULL
                 : bsearch(&key, all->truths, all->n, sizeof(key), by_id);

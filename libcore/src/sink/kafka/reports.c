@@ -315,7 +315,7 @@ void ot_kafka_take_answers(struct ot_kafka *k)
             topic->asked = false;
         if (topic != NULL && topic->state == OT_TOPIC_ASKING)
             on_new(k, topic, answer);
-        else if (answer->purpose == OT_ASK_STUCK)
+        else if (topic != NULL && answer->purpose == OT_ASK_STUCK)
             on_stuck(k, topic, answer);
         ot_kafka_ask_free(answer);
     }
