@@ -132,9 +132,9 @@ static void judge_record(struct reconcile *all,
 {
     struct truth key, *truth;
 
+    assert(record != NULL && (all->n == 0 || all->truths != NULL));
     memset(&key, 0, sizeof(key));
     memcpy(key.id, record->id, sizeof(key.id));
-    assert(all->n == 0 || all->truths != NULL);
     truth = all->n == 0
                 ? NULL
                 : bsearch(&key, all->truths, all->n, sizeof(key), by_id);
