@@ -136,6 +136,195 @@ static void test_a_blocked_event_is_not_redriven_past_its_key(void **state)
     w_close(&w);
 }
 
+static void test_a_skipped_event_stays_skipped_after_a_crash(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w.sink = W_SINK_WAIT;
+    w_add(&w, "a");
+    w_add(&w, "b");
+    w_pass(&w, 20 * W_MS);
+    w_complete(&w, 2, OT_REJECTED);
+    w_pass(&w, 200 * W_MS);
+    assert_int_equal(w_held(&w, 2)->state, OT_HELD_DEAD);
+    w_command(&w, OT_SKIP, 2);
+    w_pass(&w, 500 * W_MS);
+    assert_int_equal(w.ncommands, 0);
+    assert_int_equal(w.position, 0); /* 1 is not settled: 2 is read again */
+    assert_int_equal(w_held(&w, 2)->state, OT_HELD_SKIPPED);
+    assert_int_equal(w_stats(&w).held[OT_HELD_DEAD], 0);
+    w_command(&w, OT_REDRIVE, 2); /* too late */
+    w_pass(&w, 500 * W_MS);
+    w_crash_relay(&w);
+    w.now_us += 20 * W_S;
+    w_start_engine(&w);
+    w.sink = W_SINK_OK;
+    w_pass(&w, W_S);
+    assert_int_equal(w_event(&w, 2)->sent, 1);
+    assert_int_equal(w_event(&w, 1)->ok, 1);
+    assert_int_equal(w.position, 2);
+    assert_int_equal(w.nheld, 0);
+    assert_true(ot_engine_empty(w.engine));
+    w_close(&w);
+}
+
+/* The same where the position is past it, and its seq is written as a gap. */
+static void test_a_late_row_stays_skipped_after_a_crash(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    int slow = w_begin(&w);
+    int64_t seq = w_draw(&w, slow, "a");
+    w_add(&w, "b");
+    w_pass(&w, 100 * W_MS);
+    assert_int_equal(w.position, 2);
+    w.sink = W_SINK_WAIT;
+    w_insert(&w, seq);
+    w_commit(&w, slow);
+    w_pass(&w, 100 * W_MS);
+    w_complete(&w, seq, OT_REJECTED);
+    w_pass(&w, 200 * W_MS);
+    w.keep[OT_REPLY_WRITE] = true;
+    w_command(&w, OT_REDRIVE, seq);
+    w_command(&w, OT_SKIP, seq);
+    w_pass(&w, 200 * W_MS);
+    w.keep[OT_REPLY_WRITE] = false;
+    if (w.asked[OT_REPLY_WRITE])
+        w_answer(&w, OT_REPLY_WRITE);
+    w_pass(&w, 500 * W_MS);
+    assert_int_equal(w.nheld, 0);
+    assert_false(w_has_gap(&w, seq));
+    w_crash_relay(&w);
+    w.now_us += 20 * W_S;
+    w_start_engine(&w);
+    w_pass(&w, W_S);
+    assert_int_equal(w_event(&w, seq)->sent, 1);
+    w_close(&w);
+}
+
+static void test_what_may_be_there_is_marked_after_a_load(void **state)
+{
+    (void)state;
+    struct world w;
+    struct ot_engine_options opt = w_options();
+    opt.retry_min_us = 2 * W_S;
+    w_open(&w, &opt);
+    w.sink = W_SINK_WAIT;
+    int64_t seq = w_add(&w, "a");
+    w_pass(&w, 20 * W_MS);
+    w_complete_with(&w, seq,
+                    (struct ot_completion){.outcome = OT_RETRY,
+                                           .maybe_persisted = true});
+    w_pass(&w, 200 * W_MS);
+    assert_true(w_held(&w, seq)->maybe_duplicate);
+    w_crash_relay(&w);
+    w.now_us += 20 * W_S;
+    w_start_engine(&w);
+    w.keep[OT_REPLY_FETCH] = true;
+    w_pass(&w, W_S);
+    w_answer(&w, OT_REPLY_FETCH);
+    union ot_wish_args args;
+    assert_int_equal(ot_engine_next(w.engine, w.now_us, &args), OT_DO_SUBMIT);
+    assert_true(args.submit.sends[0].maybe_duplicate);
+    ot_engine_submitted(w.engine, 0, w.now_us);
+    w_close(&w);
+}
+
+/* As in a failover to a machine whose clock is wrong. */
+static void test_no_pause_grows_by_a_clock_that_is_set_back(void **state)
+{
+    (void)state;
+    struct world w;
+    struct ot_engine_options opt = w_options();
+    opt.retry_min_us = opt.retry_max_us = 2 * W_S;
+    w_open(&w, &opt);
+    w.sink = W_SINK_WAIT;
+    int64_t seq = w_add(&w, "a");
+    for (unsigned tries = 1; tries < 4; tries++) {
+        w_pass(&w, 20 * W_MS);
+        assert_int_equal(w_event(&w, seq)->sent, tries);
+        w_complete(&w, seq, OT_RETRY);
+        w_pass(&w, 200 * W_MS);
+        w.wall_us -= 3600 * W_S;
+        if (tries == 2) {
+            w_crash_relay(&w);
+            w.owner = 0;
+            w_start_engine(&w);
+        }
+        w_pass(&w, 1500 * W_MS);
+        assert_int_equal(w_event(&w, seq)->sent, tries);
+        w_pass(&w, 500 * W_MS);
+    }
+    w_complete(&w, seq, OT_OK);
+    w_check_all(&w);
+    w_close(&w);
+}
+
+/* What was read since the last write is sent again after a crash: a window at
+ * most, be it that one event is never answered, or a write. */
+static void test_a_window_at_most_is_sent_again(void **state)
+{
+    (void)state;
+    for (int write = 0; write < 2; write++) {
+        struct world w;
+        struct ot_engine_options opt = w_options();
+        opt.window_events = 20;
+        opt.batch_events = 5;
+        w_open(&w, &opt);
+        w.sink = write ? W_SINK_OK : W_SINK_WAIT;
+        w.keep[OT_REPLY_WRITE] = write;
+        for (int i = 0; i < 100; i++)
+            w_add(&w, NULL);
+        for (int i = 0; i < 30; i++) {
+            w_pass(&w, 10 * W_MS);
+            for (size_t k = w.nflight; k-- > 0;)
+                if (w.flight[k].event->e.seq != 3)
+                    w_complete(&w, w.flight[k].event->e.seq, OT_OK);
+        }
+        assert_int_equal(w.published, write ? 20 : 21);
+        assert_in_range(w_stats(&w).read, 20, 22);
+        if (write) {
+            w.keep[OT_REPLY_WRITE] = false;
+            w_answer(&w, OT_REPLY_WRITE);
+        }
+        w.sink = W_SINK_OK;
+        if (!write)
+            w_complete(&w, 3, OT_OK);
+        w_pass(&w, 2 * W_S);
+        assert_int_equal(w.position, 100);
+        w_check_all(&w);
+        w_close(&w);
+    }
+}
+
+/* Such a window would wait for the next try of its oldest event. */
+static void test_a_full_window_does_not_wait_for_one_event(void **state)
+{
+    (void)state;
+    struct world w;
+    struct ot_engine_options opt = w_options();
+    opt.window_events = 20;
+    opt.batch_events = 5;
+    opt.retry_min_us = opt.retry_max_us = 900 * W_MS;
+    w_open(&w, &opt);
+    w.sink = W_SINK_WAIT;
+    w_add(&w, NULL);
+    w_pass(&w, 10 * W_MS);
+    w_complete(&w, 1, OT_RETRY);
+    w.sink = W_SINK_OK;
+    for (int i = 0; i < 100; i++)
+        w_add(&w, NULL);
+    w_pass(&w, 500 * W_MS);
+    assert_int_equal(w.published, 100);
+    assert_int_equal(w_held(&w, 1)->attempts, 1);
+    w_pass(&w, W_S);
+    assert_int_equal(w_event(&w, 1)->ok, 1);
+    w_check_all(&w);
+    w_close(&w);
+}
+
 /* What waited for its key at the load may have others before it that are not
  * held: they were with the sink, and are read again. */
 static void test_what_was_held_waits_until_it_is_read_again(void **state)
@@ -330,6 +519,12 @@ int main(void)
         cmocka_unit_test(test_the_lease_is_kept_while_the_sink_has_orphans),
         cmocka_unit_test(test_a_held_event_is_not_read_and_sent_again),
         cmocka_unit_test(test_a_blocked_event_is_not_redriven_past_its_key),
+        cmocka_unit_test(test_a_skipped_event_stays_skipped_after_a_crash),
+        cmocka_unit_test(test_a_late_row_stays_skipped_after_a_crash),
+        cmocka_unit_test(test_what_may_be_there_is_marked_after_a_load),
+        cmocka_unit_test(test_no_pause_grows_by_a_clock_that_is_set_back),
+        cmocka_unit_test(test_a_window_at_most_is_sent_again),
+        cmocka_unit_test(test_a_full_window_does_not_wait_for_one_event),
         cmocka_unit_test(test_what_was_held_waits_until_it_is_read_again),
         cmocka_unit_test(test_out_of_turn_is_not_in_the_way),
         cmocka_unit_test(test_a_limit_holds_while_a_batch_is_halved),

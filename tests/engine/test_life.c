@@ -375,6 +375,59 @@ static void test_apply_only(void **state)
     w_close(&w);
 }
 
+/* Between the grant and the load the database becomes an older self. */
+static void test_a_restore_before_the_load_is_noticed(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w.keep[OT_REPLY_CURSOR] = true;
+    w_add(&w, "a");
+    w_run(&w);
+    assert_true(w.asked[OT_REPLY_CURSOR]);
+    w.owner = w.me + 1; /* as the backup has it */
+    w.fence = 0;
+    w.expires_us = w_db_now(&w) + 3 * W_S;
+    w.keep[OT_REPLY_CURSOR] = false;
+    w_answer(&w, OT_REPLY_CURSOR);
+    w_pass(&w, 2 * W_S);
+    assert_int_equal(w_event(&w, 1)->sent, 0);
+    w_pass(&w, 3 * W_S);
+    assert_int_equal(w_event(&w, 1)->sent, 1);
+    assert_int_equal(w.fence, 2); /* above the one that was granted before */
+    w_check_all(&w);
+    w_close(&w);
+}
+
+/* The same, but the lease is still ours, for less long than we think. */
+static void test_the_load_tells_how_long_the_lease_lasts(void **state)
+{
+    (void)state;
+    struct world w;
+    struct ot_engine_options opt = w_options();
+    opt.lease_ttl_us = 10 * W_S;
+    w_open(&w, &opt);
+    w.keep[OT_REPLY_CURSOR] = true;
+    w.sink = W_SINK_WAIT;
+    w_run(&w);
+    w.expires_us = w_db_now(&w) + 2 * W_S;
+    w.keep[OT_REPLY_CURSOR] = false;
+    w.keep[OT_REPLY_LEASE] = true;
+    w_answer(&w, OT_REPLY_CURSOR);
+    w_pass(&w, 20 * W_MS);
+    assert_true(w.asked[OT_REPLY_LEASE]); /* renews it at once */
+    w_pass(&w, 1500 * W_MS);
+    w_add(&w, "a");
+    w_pass(&w, W_S);
+    assert_int_equal(w.nflight, 0);
+    w.keep[OT_REPLY_LEASE] = false;
+    w_answer(&w, OT_REPLY_LEASE);
+    w.sink = W_SINK_OK;
+    w_pass(&w, 2 * W_S);
+    w_check_all(&w);
+    w_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +445,8 @@ int main(void)
         cmocka_unit_test(test_stop_is_hard_at_last),
         cmocka_unit_test(test_stop_with_a_mute_sink_and_database),
         cmocka_unit_test(test_stop_without_the_lease),
+        cmocka_unit_test(test_a_restore_before_the_load_is_noticed),
+        cmocka_unit_test(test_the_load_tells_how_long_the_lease_lasts),
         cmocka_unit_test(test_pause_and_resume),
         cmocka_unit_test(test_command_survives_a_lost_write),
         cmocka_unit_test(test_apply_only),

@@ -53,7 +53,8 @@ static void answer_lease(struct world *w)
             ? expired || w->owner == w->me
             : !expired && w->owner == w->me && w->fence == w->lease.fence) {
         if (w->lease.take)
-            w->fence++;
+            w->fence =
+                (w->fence > w->lease.fence ? w->fence : w->lease.fence) + 1;
         w->owner = w->me;
         w->expires_us = w_db_now(w) + w->lease.ttl_us;
         reply.lease.granted = true;
@@ -69,6 +70,8 @@ static void answer_load(struct world *w)
 {
     struct ot_reply reply = reply_of(OT_REPLY_CURSOR);
     reply.cursor = (struct ot_cursor_reply){
+        .fence = w->owner == w->me ? w->fence : 0,
+        .lease_left_us = w->expires_us - w_db_now(w),
         .position = w->position,
         .gaps = w->gaps,
         .ngaps = w->ngaps,

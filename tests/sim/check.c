@@ -1,4 +1,10 @@
-/* check.c - what must hold, at each step and at rest. */
+/* check.c - what must hold, at each step and at rest.
+ *
+ * INV-n as in docs/internals.md, and besides: I7 dead only for a reason; I8
+ * fences only grow; I11 rest is reached, and a long wait has a name; I12
+ * duplicates are bounded; I13 limits; I14 the breaker; I15 memory is bounded;
+ * I17 nothing leaks; DUPLICATE what may be there already is marked; SKIP what
+ * was skipped is not sent; PAUSE; SCHEDULE; ENGINE, STORE: the contracts. */
 #include "sim.h"
 
 #include <stdarg.h>
@@ -58,6 +64,38 @@ void check_read(struct sim *s, struct relay *r, const struct ot_read_request *q)
         broken(s, "INV-8", -1,
                "%u rows are pinned, %u more are asked for, the window is %u",
                r->pinned, q->limit, s->plan.opt.window_events);
+    for (set rest = r->given; rest != 0; rest &= rest - 1) {
+        int64_t seq = s->db.events[first_of(rest)].seq;
+        bool again = seq > q->position;
+        for (size_t i = 0; i < q->ngaps; i++)
+            again |= q->gaps[i].first <= seq && seq <= q->gaps[i].last;
+        if (again)
+            broken(s, "INV-12", first_of(rest), "e%d is asked for again",
+                   first_of(rest));
+    }
+}
+
+/* A read costs what it brings and what may still come, not what came. [INV-12]
+ */
+void check_given(struct relay *r, set events)
+{
+    if (r->resets == r->engine->stats.resets)
+        r->given |= events;
+}
+
+/* A fetch brings what can be sent, whatever else is held. [INV-12] */
+void check_fetch(struct sim *s, struct relay *r,
+                 const struct ot_fetch_request *q)
+{
+    const struct ot_engine *e = r->engine;
+    if (q->n == 0 || q->n > e->fetch_max)
+        broken(s, "INV-12", -1, "a fetch of %zu", q->n);
+    for (size_t i = 0; i < q->n; i++) {
+        uint32_t id = ot_held_find(e, q->seqs[i]);
+        if (id == OT_NIL || !ot_drain_eligible(e, &e->entries[id]))
+            broken(s, "INV-12", -1, "seq %lld is fetched, and cannot be sent",
+                   (long long)q->seqs[i]);
+    }
 }
 
 /* --- sending ----------------------------------------------------------------- */
@@ -66,6 +104,8 @@ static void check_lease(struct sim *s, struct relay *r,
                         const struct ot_send *send, int event)
 {
     const struct cursor *cur = &s->db.now.cur[r->sub];
+    if (r->link.lease_jumps != s->db.jumps)
+        return; /* its own clock is all that it has */
     if (cur->owner != r->owner)
         broken(s, "INV-11", event,
                "relay %d sends e%d under fence %lld, but relay %d owns the "
@@ -148,18 +188,36 @@ void check_send(struct sim *s, struct relay *r, const struct ot_send *send,
         broken(s, "INV-9", event, "e%d has %u attempts and %u failures", event,
                send->attempts, sub->failed[event]);
     check_pace(s, r, event);
+    if ((r->maybe & bit) && !send->maybe_duplicate)
+        broken(s, "DUPLICATE", event, "e%d is sent again, and not marked",
+               event);
+    if (relay_clock(s, r) >= r->until_us)
+        broken(s, "INV-11", event, "e%d is sent after the lease, by own clock",
+               event);
+    if (send->fence < r->fence)
+        broken(s, "I8", event, "e%d is sent under fence %lld after %lld", event,
+               (long long)send->fence, (long long)r->fence);
+    r->fence = send->fence;
     if (!ot_incarnation_equal(&r->engine->incarnation, &s->db.incarnation))
         return; /* it does not know yet: leases may have been restored */
-    if (r->link.lease_life != s->db.life)
-        return; /* granted before a restore: the next renewal tells */
     check_lease(s, r, send, event);
     if (cur->fence != send->fence)
         return;
+    if (cur->skipped & bit)
+        broken(s, "SKIP", event, "e%d is sent although it was skipped", event);
     if (cur->paused && !resume_asked(s, r->sub))
         broken(s, "PAUSE", event, "e%d is sent while paused", event);
     check_held(s, r, event);
+    const struct hold *hold = db_held(s, r->sub, event);
+    if (hold != NULL && hold->maybe_duplicate) {
+        if (!send->maybe_duplicate)
+            broken(s, "DUPLICATE", event, "e%d is sent again, and not marked",
+                   event);
+        if (!(r->maybe & bit))
+            REACH(s, MAYBE_LOADED);
+    }
     if (s->db.events[event].deliver_us > db_now(s) + 50 * MS &&
-        !s->plan.clocks && !(sub->redriven & bit))
+        !s->plan.clocks && s->db.jumps == 0 && !(sub->redriven & bit))
         broken(s, "SCHEDULE", event, "e%d is sent before its time", event);
 }
 
@@ -199,6 +257,57 @@ void check_arrival(struct sim *s, int sub, int event)
         REACH(s, OVERTAKEN);
 }
 
+/* --- an engine ---------------------------------------------------------------- */
+
+static void check_breaker(struct sim *s, struct relay *r)
+{
+    enum ot_breaker_state was = r->breaker, is = r->engine->breaker.state;
+    if ((was == OT_BREAKER_CLOSED && is == OT_BREAKER_HALF) ||
+        (was == OT_BREAKER_OPEN && is == OT_BREAKER_CLOSED))
+        broken(s, "I14", -1, "the breaker of relay %d goes from %d to %d",
+               r->owner, was, is);
+    r->breaker = is;
+}
+
+/* Memory is bounded by the window, what is held and what is open. */
+static void check_memory(struct sim *s, const struct relay *r)
+{
+    const struct ot_engine *e = r->engine;
+    uint32_t window = e->opt.window_events, most = e->opt.held_max;
+    if (r->held > most)
+        most = r->held;
+    if (e->in_memory - e->orphans > window + e->fetch_max)
+        broken(s, "I15", -1, "relay %d has %u events in memory", r->owner,
+               e->in_memory);
+    if (e->held > most + 2 * window)
+        broken(s, "I15", -1, "relay %d holds %u events", r->owner, e->held);
+    if (e->gaps.ngens > e->gaps.n || e->ntopics > TOPICS ||
+        e->nsuspects > 2 * e->nitems || e->nskipped > e->held ||
+        e->held_due.n > 8 * EVENTS || e->backoff.n > 8 * EVENTS)
+        broken(s, "I15", -1, "a list of relay %d has grown too long", r->owner);
+}
+
+void check_relay(struct sim *s, struct relay *r)
+{
+    check_breaker(s, r);
+    check_memory(s, r);
+}
+
+/* Who waits long, for no answer of anybody, says what for. */
+void check_wait(struct sim *s, struct relay *r, int64_t wait_us)
+{
+    char detail[200];
+    int64_t now = relay_clock(s, r);
+    if (wait_us < now + SECOND || r->nflights > 0)
+        return;
+    for (int kind = 0; kind < KINDS; kind++)
+        if (r->link.stage[kind] != IDLE)
+            return;
+    if (ot_engine_stall(r->engine, now, detail) == OT_STALL_NONE)
+        broken(s, "I11", -1, "relay %d waits and does not say what for",
+               r->owner);
+}
+
 /* --- writing ------------------------------------------------------------------ */
 
 static void check_put(struct sim *s, int sub, const struct ot_held *held)
@@ -212,9 +321,28 @@ static void check_put(struct sim *s, int sub, const struct ot_held *held)
                held->attempts, s->subs[sub].failed[event]);
     if (held->state == OT_HELD_DEAD && !(s->subs[sub].dead_ok & BIT(event)))
         broken(s, "I7", event, "e%d is given up on without a reason", event);
-    s->cover[C_HELD_RETRYING + held->state]++;
+    if (held->state != OT_HELD_SKIPPED)
+        s->cover[C_HELD_RETRYING + held->state]++;
     if (held->state == OT_HELD_DEAD && s->db.events[event].verdict != POISON)
         REACH(s, GIVEN_UP);
+}
+
+/* What it knows of a try goes with the event. */
+void check_asked(struct sim *s, struct relay *r,
+                 const struct ot_write_request *q)
+{
+    if (r->resets != r->engine->stats.resets)
+        return;
+    for (size_t i = 0; i < q->nheld_put; i++) {
+        const struct ot_held *held = &q->held_put[i];
+        int event = s->db.at[held->seq];
+        if (event < 0)
+            continue; /* drawn in a line of history that is gone */
+        s->cover[C_MAYBE_HELD] += held->maybe_duplicate;
+        s->cover[C_SKIP_KEPT] += held->state == OT_HELD_SKIPPED;
+        if ((r->maybe & BIT(event)) && !held->maybe_duplicate)
+            broken(s, "DUPLICATE", event, "e%d is held, and not marked", event);
+    }
 }
 
 void check_write(struct sim *s, int sub, const struct ot_write_request *q)
@@ -310,8 +438,23 @@ bool check_quiet(struct sim *s)
     return s->nwire == 0;
 }
 
+/* Whoever takes the lease may send the window of the one before once more. */
+static void check_again(struct sim *s, int sub)
+{
+    const struct sub *to = &s->subs[sub];
+    const struct ot_engine_options *opt = &s->plan.opt;
+    unsigned each = opt->window_events + opt->batch_events;
+    if (s->db.jumps == 0 && to->again > (to->taken - 1) * each + to->unknown)
+        broken(s, "I12", -1,
+               "%u events arrived again at subscription %d, the lease was "
+               "taken %u times, %u events each, and %u answers were unknown",
+               to->again, sub, to->taken, each, to->unknown);
+}
+
 void check_rest(struct sim *s)
 {
+    for (int k = 0; k < s->plan.nsubs; k++)
+        check_again(s, k);
     for (int k = 0; k < s->plan.nsubs; k++) {
         const struct cursor *cur = &s->db.now.cur[k];
         const struct sub *to = &s->subs[k];

@@ -1,5 +1,5 @@
-/* database.c - rows, cursors and leases; what a crash loses, what a restore
- * brings back. Every statement here runs in one step and one snapshot. */
+/* database.c - rows; what a crash loses, what a restore brings back. Every
+ * statement here runs in one step and one snapshot. */
 #include "sim.h"
 
 struct batch {
@@ -15,7 +15,7 @@ static const char *const topic_names[] = {"t", "u"};
 
 int64_t db_now(const struct sim *s)
 {
-    return WALL + s->now_us;
+    return WALL + s->now_us + s->db.skew_us;
 }
 
 set db_visible(const struct sim *s)
@@ -95,7 +95,7 @@ void db_flush_step(struct sim *s)
 
 /* Statements of the relay and of operators are durable when they are done; an
  * embedded store may leave that to the next durable one. */
-static void written(struct sim *s, bool durable)
+void db_written(struct sim *s, bool durable)
 {
     s->db.now.lsn++;
     if (!s->plan.embedded || durable)
@@ -197,205 +197,12 @@ void db_restore(struct sim *s)
         if (!(db->gone & BIT(i)) && (db->committed & BIT(i)))
             db->at[db->events[i].seq] = (int8_t)i;
     db->behind = false;
-    db->life++;
     db->mark_lsn = 0;
     durable_to(s, db->now.lsn, db->now.logged_seq);
     db->incarnation.started_us++;
     if (pick(&s->tape, 2))
         db->incarnation.system++;
     REACH(s, RESTORED);
-}
-
-/* --- the cursor ------------------------------------------------------------ */
-
-bool db_in_gap(const struct cursor *cur, int64_t seq)
-{
-    for (size_t i = 0; i < cur->ngaps; i++)
-        if (cur->gaps[i].first <= seq && seq <= cur->gaps[i].last)
-            return true;
-    return false;
-}
-
-struct hold *db_held(struct sim *s, int sub, int event)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    for (size_t i = 0; i < cur->nheld; i++)
-        if (cur->held[i].event == event)
-            return &cur->held[i];
-    return NULL;
-}
-
-void db_command(struct sim *s, int sub, enum ot_verb verb, int event)
-{
-    struct state *now = &s->db.now;
-    if (now->ncommands == COMMANDS)
-        return;
-    now->commands[now->ncommands++] =
-        (struct command){++s->db.next_command, verb, event, sub};
-    SAY(s, "an operator asks: %s e%d, subscription %d", ot_verb_name(verb),
-        event, sub);
-    written(s, s->plan.embedded);
-}
-
-static void note_takeover(struct sim *s, int from)
-{
-    REACH(s, LEASE_TAKEN);
-    for (int i = 0; i < s->plan.nrelays; i++)
-        if (s->relays[i].engine != NULL && s->relays[i].owner == from &&
-            s->relays[i].nflights > 0)
-            REACH(s, TAKEOVER_IN_FLIGHT);
-}
-
-struct ot_lease_reply db_lease(struct sim *s, int owner, int sub,
-                               const struct ot_lease_request *q)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    bool expired = cur->owner == 0 || db_now(s) >= cur->expires_us;
-    bool mine = cur->owner == owner;
-    struct ot_lease_reply reply;
-    memset(&reply, 0, sizeof(reply));
-    if (q->take ? expired || mine
-                : !expired && mine && cur->fence == q->fence) {
-        if (q->take && cur->owner != 0 && !mine)
-            note_takeover(s, cur->owner);
-        if (!q->take)
-            REACH(s, LEASE_RENEWED);
-        cur->fence += q->take;
-        cur->owner = owner;
-        cur->expires_us = db_now(s) + q->ttl_us;
-        written(s, s->plan.embedded);
-        reply.granted = true;
-        reply.fence = cur->fence;
-        return reply;
-    }
-    if (q->take)
-        REACH(s, LEASE_DENIED);
-    else
-        REACH(s, RENEWAL_DENIED);
-    reply.free_in_us = expired ? 0 : cur->expires_us - db_now(s);
-    memcpy(reply.owner, "another", 8);
-    return reply;
-}
-
-void db_release(struct sim *s, int owner, int sub, int64_t fence)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    if (cur->owner != owner || cur->fence != fence)
-        return;
-    cur->owner = 0;
-    written(s, s->plan.embedded);
-}
-
-static void del_gap(struct sim *s, struct cursor *cur, int64_t first)
-{
-    size_t i = 0;
-    while (i < cur->ngaps && cur->gaps[i].first != first)
-        i++;
-    if (i == cur->ngaps)
-        broken(s, "STORE", -1, "no gap starts at %lld", (long long)first);
-    memmove(&cur->gaps[i], &cur->gaps[i + 1],
-            (--cur->ngaps - i) * sizeof(cur->gaps[0]));
-}
-
-static void put_gap(struct sim *s, struct cursor *cur, struct ot_range gap)
-{
-    if (cur->ngaps == RANGES)
-        broken(s, "SIM", -1, "more than %d gaps", RANGES);
-    size_t i = cur->ngaps++;
-    for (; i > 0 && cur->gaps[i - 1].first > gap.first; i--)
-        cur->gaps[i] = cur->gaps[i - 1];
-    cur->gaps[i] = gap;
-}
-
-static void del_held(struct sim *s, int sub, int64_t seq)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    struct hold *hold = db_held(s, sub, s->db.at[seq]);
-    if (hold == NULL)
-        return;
-    memmove(hold, hold + 1,
-            (size_t)(&cur->held[--cur->nheld] - hold) * sizeof(*hold));
-}
-
-static void put_held(struct sim *s, int sub, const struct ot_held *held)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    int event = s->db.at[held->seq];
-    struct hold *to = db_held(s, sub, event);
-    if (to == NULL) {
-        size_t i = cur->nheld++;
-        for (; i > 0 && s->db.events[cur->held[i - 1].event].seq > held->seq;
-             i--)
-            cur->held[i] = cur->held[i - 1];
-        to = &cur->held[i];
-    }
-    *to = (struct hold){.event = event,
-                        .state = held->state,
-                        .holds_key = held->holds_key,
-                        .attempts = held->attempts,
-                        .next_us = held->next_us,
-                        .first_us = held->first_error_us,
-                        .last_us = held->last_error_us,
-                        .retried_us = held->retried_us};
-}
-
-static void del_command(struct sim *s, int sub, int64_t id)
-{
-    struct state *now = &s->db.now;
-    for (size_t i = 0; i < now->ncommands; i++)
-        if (now->commands[i].id == id) {
-            if (now->commands[i].verb == OT_SKIP)
-                now->cur[sub].skipped |=
-                    s->subs[sub].skipping & BIT(now->commands[i].event);
-            memmove(&now->commands[i], &now->commands[i + 1],
-                    (--now->ncommands - i) * sizeof(now->commands[0]));
-            return;
-        }
-}
-
-/* May this write change anything? All or nothing. [INV-4] */
-static bool allowed(const struct sim *s, int owner, int sub,
-                    const struct ot_write_request *q)
-{
-    const struct cursor *cur = &s->db.now.cur[sub];
-    return cur->owner == owner && cur->fence == q->fence &&
-           ot_incarnation_allows(&q->incarnation, &s->db.incarnation);
-}
-
-struct ot_write_reply db_write(struct sim *s, int owner, int sub,
-                               const struct ot_write_request *q)
-{
-    struct cursor *cur = &s->db.now.cur[sub];
-    struct ot_write_reply reply = {.number = q->number, .fate = OT_REFUSED};
-    if (!allowed(s, owner, sub, q)) {
-        SAY(s, "the write of relay %d is refused", owner);
-        return reply;
-    }
-    SAY(s, "relay %d writes position %lld, %zu+ %zu- gaps, %zu+ %zu- held",
-        owner, (long long)q->position, q->ngaps_put, q->ngaps_del, q->nheld_put,
-        q->nheld_del);
-    check_write(s, sub, q);
-    cur->position = q->position;
-    for (size_t i = 0; i < q->ngaps_del; i++)
-        del_gap(s, cur, q->gaps_del[i]);
-    for (size_t i = 0; i < q->ngaps_put; i++)
-        put_gap(s, cur, q->gaps_put[i]);
-    for (size_t i = 0; i < q->ncommands_done; i++)
-        del_command(s, sub, q->commands_done[i]);
-    for (size_t i = 0; i < q->nheld_del; i++)
-        del_held(s, sub, q->held_del[i]);
-    for (size_t i = 0; i < q->nheld_put; i++)
-        put_held(s, sub, &q->held_put[i]);
-    if (q->set_paused >= 0)
-        cur->paused = q->set_paused == 1;
-    if (q->durable)
-        REACH(s, BARRIER_FORCED);
-    written(s, q->durable);
-    reply.fate = OT_WRITTEN;
-    if (q->durable)
-        reply.flush_lsn = s->plan.embedded ? s->db.told_flush : s->db.flush_lsn;
-    check_cursor(s, sub);
-    return reply;
 }
 
 /* --- reads ----------------------------------------------------------------- */
@@ -580,6 +387,8 @@ void db_load(struct sim *s, struct relay *r)
     to->nheld = cur->nheld;
     memcpy(to->held, cur->held, cur->nheld * sizeof(cur->held[0]));
     to->paused = cur->paused;
+    to->fence = cur->owner == r->owner ? cur->fence : 0;
+    to->expires_us = cur->expires_us;
     link->loaded_incarnation = s->db.incarnation;
     link->loaded_last = last_seq(s);
     link->loaded_now = db_now(s);
@@ -603,7 +412,7 @@ void db_prune(struct sim *s)
         SAY(s, "e%d is pruned", i);
         now->pruned |= BIT(i);
         REACH(s, PRUNED);
-        written(s, false);
+        db_written(s, false);
         return;
     }
 }

@@ -29,7 +29,8 @@ static void clear(struct sim *s)
     clear_state(&db->now);
     clear_state(&db->flushed);
     db->has_backup = db->behind = false;
-    db->life = 0;
+    db->skew_us = db->most_us = 0;
+    db->jumps = 0;
     db->incarnation = (struct ot_incarnation){1, 1, 7};
     db->flush_lsn = db->told_flush = db->mark_lsn = 0;
     db->flushed_seq = db->mark_seq = db->top_seq = 0;
@@ -142,6 +143,26 @@ static void clock_jump(struct sim *s, struct relay *r)
     REACH(s, CLOCK_JUMP);
 }
 
+/* A failover, or somebody who sets it. */
+static void db_clock_jump(struct sim *s)
+{
+    unsigned how = pick(&s->tape, 4);
+    int64_t by_us = (1 + (int64_t)pick(&s->tape, 32)) * 300 * MS;
+    if (how & 1)
+        by_us = -by_us;
+    else if (how == 2)
+        by_us = 3600 * SECOND;
+    s->db.skew_us += by_us;
+    if (s->db.skew_us > s->db.most_us)
+        s->db.most_us = s->db.skew_us;
+    s->db.jumps++;
+    SAY(s, "the clock of the database jumps by %lld us", (long long)by_us);
+    if (by_us > 0)
+        REACH(s, DB_CLOCK_FORWARD);
+    else
+        REACH(s, DB_CLOCK_BACK);
+}
+
 static void link_trouble(struct sim *s, struct relay *r)
 {
     if (r->engine == NULL || r->frozen)
@@ -229,6 +250,9 @@ static void trouble(struct sim *s)
         break;
     case T_TOPIC:
         topic_trouble(s);
+        break;
+    case T_DBCLOCK:
+        db_clock_jump(s);
         break;
     }
 }
@@ -341,6 +365,8 @@ static void calm_down(struct sim *s)
     s->calm = true;
     if (s->db.behind)
         setval(s);
+    s->db.jumps += s->db.skew_us != s->db.most_us;
+    s->db.skew_us = s->db.most_us; /* or leases would last and last */
     while (s->late_owner != 0 || s->late_lease.owner != 0)
         link_late(s);
     for (int k = 0; s->db.nopen > 0; k++)

@@ -54,6 +54,7 @@ void link_ask(struct sim *s, struct relay *r, enum ot_reply_kind kind,
     switch (kind) {
     case OT_REPLY_LEASE:
         link->lease = args->lease;
+        link->lease_asked_us = relay_clock(s, r);
         break;
     case OT_REPLY_READ:
         check_read(s, r, &args->read);
@@ -62,10 +63,12 @@ void link_ask(struct sim *s, struct relay *r, enum ot_reply_kind kind,
         link->read.gaps = link->read_gaps;
         break;
     case OT_REPLY_FETCH:
+        check_fetch(s, r, &args->fetch);
         link->nfetch = args->fetch.n;
         COPY(link->fetch, args->fetch.seqs, args->fetch.n);
         break;
     case OT_REPLY_WRITE:
+        check_asked(s, r, &args->write);
         copy_write(s, &link->write, &args->write);
         break;
     case OT_REPLY_RELEASE:
@@ -100,7 +103,7 @@ static void carry_out(struct sim *s, struct relay *r, enum ot_reply_kind kind)
     case OT_REPLY_LEASE:
         link->lease_said = db_lease(s, r->owner, r->sub, &link->lease);
         if (link->lease_said.granted)
-            link->lease_life = s->db.life;
+            link->lease_jumps = s->db.jumps;
         break;
     case OT_REPLY_CURSOR:
         db_load(s, r);
@@ -165,6 +168,9 @@ static void watch_gaps(struct sim *s, struct relay *r, struct ot_reply *reply)
     }
     for (uint32_t i = 0; i < read->rows->n; i++)
         rows += read->rows->events[i].seq > e->read_position;
+    set given = 0;
+    for (uint32_t i = 0; i < read->rows->n; i++)
+        given |= BIT(read->rows->events[i].id.b[0] - 1);
     int64_t last_row =
         read->rows->n > 0 ? read->rows->events[read->rows->n - 1].seq : 0;
     bool cut_gaps = read->cut && last_row < last_gap;
@@ -177,6 +183,7 @@ static void watch_gaps(struct sim *s, struct relay *r, struct ot_reply *reply)
     s->cover[C_READ_CUT_GAPS] += cut_gaps;
     if (e->stats.read == taken && e->gaps.again)
         return;
+    check_given(r, given);
     s->cover[C_GAP_FILLED] += e->stats.late > late;
     s->cover[C_GAP_FOUND] += rows > 0 && e->gaps.n > before;
     s->cover[C_GAP_SPLIT] += rows == 0 && e->gaps.n > before;
@@ -231,10 +238,13 @@ static void answer_load(struct sim *s, struct relay *r)
             .first_error_us = h->first_us,
             .last_error_us = h->last_us,
             .retried_us = h->retried_us,
+            .maybe_duplicate = h->maybe_duplicate,
         };
     }
     struct ot_reply *reply = reply_of(s, OT_REPLY_CURSOR);
     reply->cursor = (struct ot_cursor_reply){
+        .fence = cur->fence,
+        .lease_left_us = cur->expires_us - r->link.loaded_now,
         .position = cur->position,
         .gaps = cur->gaps,
         .ngaps = cur->ngaps,
@@ -250,9 +260,15 @@ static void answer_load(struct sim *s, struct relay *r)
         (long long)cur->position, cur->ngaps, cur->nheld);
     if (cur->ngaps > 0)
         REACH(s, GAP_LOADED);
+    r->held = (uint32_t)cur->nheld;
+    for (size_t i = 0; i < cur->nheld; i++)
+        s->cover[C_SKIP_LOADED] += cur->held[i].state == OT_HELD_SKIPPED;
+    int64_t fence = r->engine->lease.fence;
     tell(s, r, reply);
     if (r->engine->refused)
         REACH(s, BEHIND);
+    if (fence != 0 && r->engine->lease.fence == 0)
+        REACH(s, LEASE_GONE);
 }
 
 static void answer_commands(struct sim *s, struct relay *r)
@@ -260,7 +276,8 @@ static void answer_commands(struct sim *s, struct relay *r)
     struct ot_reply *reply = reply_of(s, OT_REPLY_COMMANDS);
     reply->commands.commands = r->link.commands;
     reply->commands.n = r->link.ncommands;
-    for (size_t i = 0; i < r->link.ncommands; i++) {
+    bool heard = r->engine->asked[OT_REPLY_COMMANDS].epoch == r->engine->epoch;
+    for (size_t i = 0; heard && i < r->link.ncommands; i++) {
         const struct ot_command *c = &r->link.commands[i];
         int event = c->seq > 0 ? s->db.at[c->seq] : -1;
         if (event < 0 || ot_held_find(r->engine, c->seq) == OT_NIL)
@@ -298,6 +315,8 @@ static void answer(struct sim *s, struct relay *r, enum ot_reply_kind kind)
         if (reply->lease.granted)
             SAY(s, "relay %d has the lease, fence %lld", r->owner,
                 (long long)reply->lease.fence);
+        if (reply->lease.granted)
+            r->until_us = r->link.lease_asked_us + r->ttl_us;
         tell(s, r, reply);
         break;
     case OT_REPLY_CURSOR:

@@ -39,7 +39,7 @@ static void choose_ops(struct sim *s)
 static void choose_trouble(struct sim *s)
 {
     struct plan *plan = &s->plan;
-    unsigned bits = pick(&s->tape, 256) | pick(&s->tape, 16) << 8;
+    unsigned bits = pick(&s->tape, 256) | pick(&s->tape, 256) << 8;
     if (pick(&s->tape, 4) == 0)
         bits = 0;
     for (unsigned t = 0; t < TROUBLES; t++)

@@ -37,8 +37,11 @@ void relay_start(struct sim *s, struct relay *r, bool apply_only)
     r->ttl_us = opt.lease_ttl_us;
     r->wait_us = 0;
     r->nflights = 0;
-    r->out = r->ok = 0;
+    r->out = r->ok = r->maybe = r->given = 0;
     r->resets = r->reads = 0;
+    r->held = 0;
+    r->until_us = r->fence = 0;
+    r->breaker = OT_BREAKER_CLOSED;
     r->not_before_us = r->limit_tat_ns = r->down_us = r->up_us = 0;
     r->down = r->probing = false;
     memset(r->link.stage, 0, sizeof(r->link.stage));
@@ -104,8 +107,9 @@ static void watch(struct sim *s, struct relay *r)
                r->owner, e->pinned, r->alive);
     if (r->resets != e->stats.resets) {
         r->resets = e->stats.resets;
-        r->ok = 0;
+        r->ok = r->maybe = r->given = 0;
     }
+    check_relay(s, r);
     s->cover[C_HELD_FULL] += e->held >= e->opt.held_max;
     s->cover[C_ORPHANS] += e->orphans > 0;
 }
@@ -180,6 +184,8 @@ bool relay_step(struct sim *s, struct relay *r)
     if (waits && args.wait_until_us <= now)
         broken(s, "ENGINE", -1, "relay %d waits for a time that has passed",
                r->owner);
+    if (waits)
+        check_wait(s, r, args.wait_until_us);
     carry_out(s, r, wish, &args);
     if (r->engine == NULL)
         return true;

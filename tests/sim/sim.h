@@ -6,7 +6,8 @@
  * arrays of fixed size and sets of 64 events.
  *
  *     life.c    a schedule: trouble first, then calm until all is at rest
- *     writer.c  transactions          database.c  rows, cursor, crashes
+ *     writer.c  transactions          database.c  rows, crashes, restores
+ *     cursor.c  leases and the write
  *     link.c    requests on their way between a relay and the database
  *     relay.c   an engine's wishes    sink.c      events on their way
  *     check.c   the invariants        plan.c      what a schedule is made of
@@ -83,7 +84,7 @@ struct hold {
     int event;
     enum ot_held_state state;
     uint32_t attempts;
-    bool holds_key;
+    bool holds_key, maybe_duplicate;
 };
 
 struct cursor {
@@ -119,7 +120,8 @@ struct database {
     struct state flushed; /* embedded: of the last flush */
     struct state backup;
     bool has_backup, behind;
-    unsigned life; /* restores so far */
+    int64_t skew_us, most_us; /* of its clock, now and at most so far */
+    unsigned jumps;           /* of it, so far */
     struct ot_incarnation incarnation;
     uint64_t flush_lsn, told_flush, mark_lsn;
     int64_t flushed_seq, mark_seq; /* logged_seq at flush_lsn, mark_lsn */
@@ -172,9 +174,10 @@ struct link {
     size_t nfetch;
     struct write_copy write;
     int64_t release;
+    int64_t lease_asked_us; /* own clock */
     /* answers */
     struct ot_lease_reply lease_said;
-    unsigned lease_life; /* of the database, when it was granted */
+    unsigned lease_jumps; /* of the database's clock, when it was granted */
     struct cursor loaded;
     struct ot_incarnation loaded_incarnation;
     int64_t loaded_last, loaded_now;
@@ -200,9 +203,14 @@ struct relay {
     struct flight flights[FLIGHTS];
     size_t nflights;
     unsigned groups;
-    set out;         /* with the sink */
-    set ok;          /* acknowledged since the last reset */
-    uint64_t resets; /* as of ok */
+    set out;                 /* with the sink */
+    set ok;                  /* since the last reset: acknowledged, … */
+    set maybe;               /* … perhaps persisted, and … */
+    set given;               /* … read */
+    uint64_t resets;         /* as of these */
+    uint32_t held;           /* at the last load */
+    int64_t until_us, fence; /* own clock: of the lease; last sent under */
+    enum ot_breaker_state breaker;
     uint64_t reads;  /* when calm began */
     uint32_t pinned; /* rows of reads … */
     uint32_t alive;  /* … and of fetches, not given back */
@@ -224,7 +232,9 @@ struct sub {
                            it was out too */
     uint8_t failed[EVENTS]; /* RETRY and REJECTED that were its own */
     uint8_t flaky[EVENTS];  /* RETRY to come */
-    uint8_t copies[EVENTS];
+    unsigned again;         /* arrivals but the first */
+    unsigned taken;         /* leases */
+    unsigned unknown;       /* answers that told nothing */
 };
 
 struct plan {
@@ -310,6 +320,7 @@ enum trouble {
     T_OUTAGE,
     T_HANG,
     T_TOPIC,
+    T_DBCLOCK,
     TROUBLES,
 };
 void plan_choose(struct sim *);
@@ -326,11 +337,13 @@ void writer_step(struct sim *);
 void writer_unlock(struct sim *, int open);
 void writer_end(struct sim *, int open, bool commit); /* and unlocks */
 
-/* --- database.c ----------------------------------------------------------------- */
+/* --- database.c, cursor.c --------------------------------------------------------- */
 
 int64_t db_now(const struct sim *);
 set db_visible(const struct sim *);
 void db_flush(struct sim *);
+void db_written(struct sim *,
+                bool durable); /* a statement of the relay is done */
 void db_flush_step(struct sim *);
 void db_crash(struct sim *, bool backend);
 void db_backup(struct sim *);
@@ -395,6 +408,11 @@ void say(struct sim *, const char *fmt, ...)
 #define REACH(s, what) ((s)->cover[C_##what]++)
 
 void check_read(struct sim *, struct relay *, const struct ot_read_request *);
+void check_given(struct relay *, set events);
+void check_fetch(struct sim *, struct relay *, const struct ot_fetch_request *);
+void check_asked(struct sim *, struct relay *, const struct ot_write_request *);
+void check_relay(struct sim *, struct relay *);
+void check_wait(struct sim *, struct relay *, int64_t wait_us);
 void check_send(struct sim *, struct relay *, const struct ot_send *,
                 int event);
 void check_batch(struct sim *, struct relay *, size_t n);

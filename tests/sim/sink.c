@@ -34,9 +34,8 @@ static void publish(struct sim *s, int sub, int owner, int event)
         owner);
     if (s->db.now.cur[sub].owner != owner)
         REACH(s, ZOMBIE_PUBLISHED);
-    if (to->copies[event] < 255)
-        to->copies[event]++;
     if (to->published & BIT(event)) {
+        to->again++;
         REACH(s, DUPLICATE);
         return;
     }
@@ -138,8 +137,12 @@ static void judge(struct sim *s, struct relay *r, size_t at)
     } else if (event->verdict == POISON && !s->cured) {
         reject(s, r, at);
     } else if (sub->flaky[i] > 0) {
+        bool there = s->plan.lost_acks && !s->calm && pick(&s->tape, 4) == 3;
         sub->flaky[i]--;
+        if (there)
+            publish(s, r->sub, r->owner, i);
         decide(s, r, at, OT_RETRY, OT_THIS_EVENT);
+        r->flights[at].c.maybe_persisted = there;
         ask_pause(s, &r->flights[at]);
     } else if (!s->calm && s->plan.lost_acks &&
                one_in(&s->tape, s->plan.rare)) {
@@ -252,6 +255,11 @@ static void note_outcome(struct sim *s, struct relay *r, const struct flight *f)
         r->ok |= BIT(f->event);
         s->cover[C_HELD_SENT] += f->was_held;
     }
+    if (f->c.outcome == OT_UNKNOWN || f->c.maybe_persisted) {
+        s->subs[r->sub].unknown++;
+        if (!item->orphan)
+            r->maybe |= BIT(f->event);
+    }
     bool own =
         f->c.outcome == OT_RETRY || (f->c.outcome == OT_REJECTED &&
                                      (f->c.scope == OT_THIS_EVENT || f->alone));
@@ -294,6 +302,7 @@ static void hear(struct sim *s, struct relay *r, size_t at)
     ot_engine_completed(r->engine, &f.c, 1, relay_clock(s, r));
     s->cover[C_TOPIC_OPENED] += r->engine->ntopics < topics;
     watch_breaker(s, before, r->engine->breaker.state);
+    check_relay(s, r);
     s->cover[C_BACKOFF] += r->engine->backoff.n > 0;
     r->short_submit = false;
 }

@@ -18,7 +18,7 @@ import mutants  # noqa: E402
 import simulator  # noqa: E402
 
 SEEDS = simulator.ROOT / "tests/seeds"
-SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 400_000))
+SCHEDULES = int(os.environ.get("SIM_SCHEDULES", 500_000))
 SEED = int(os.environ.get("SIM_SEED", 1))
 
 
@@ -44,14 +44,6 @@ def test_many_schedules(quick):
         output = child.communicate()[0]
         print(output[-20000:])
         assert child.returncode == 0
-
-
-@pytest.mark.xfail(strict=True, reason="I14: the breaker probes without a pause")
-def test_known(quick, tmp_path):
-    """No event is harmed; rare, one schedule in a million."""
-    command = [quick, "--seed", "908745"]
-    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert done.returncode == 0
 
 
 @pytest.mark.timeout(600)

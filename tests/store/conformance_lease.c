@@ -131,6 +131,40 @@ static void released(void **state)
     assert_false(lease(a, false, fence, LONG_US).granted);
 }
 
+/* After a restore the row may be older than what a relay has sent under. */
+static void fence_above_the_last(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", NULL, 1);
+    int64_t fence = take(s);
+
+    assert_int_equal(lease(s, true, fence + 40, LONG_US).fence, fence + 41);
+    assert_int_equal(lease(s, true, fence, LONG_US).fence, fence + 42);
+}
+
+static void told_with_the_load(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *a = open_store(w, "main", NULL, 1);
+    struct ot_store *b = open_store(w, "main", NULL, 2);
+    struct ot_reply reply;
+    int64_t fence = take(a);
+    struct ot_cursor_reply c = load(a);
+
+    assert_int_equal(c.fence, fence);
+    assert_in_range(c.lease_left_us, 1, LONG_US);
+    assert_int_equal(load(b).fence, 0);
+    a->ops->release(a, fence);
+    conformance_await(a, OT_REPLY_RELEASE, &reply);
+    must(&reply);
+    assert_int_equal(load(a).fence, 0);
+    fence = lease(b, true, 0, 50000).fence;
+    nap(80000);
+    c = load(b); /* ours, and expired */
+    assert_int_equal(c.fence, fence);
+    assert_true(c.lease_left_us <= 0);
+}
+
 static void refused_write_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -366,6 +400,8 @@ int run_lease_tests(const char *name)
         BATTERY(taken_again_by_its_owner),
         BATTERY(released),
         BATTERY(reports),
+        BATTERY(told_with_the_load),
+        BATTERY(fence_above_the_last),
         BATTERY(refused_write_changes_nothing),
         BATTERY(subscriptions_are_independent),
         BATTERY(new_subscription_starts_now),

@@ -105,7 +105,7 @@ CREATE TABLE {{outbox}}.held (
     key text,  -- of the event, for the index
     topic text NOT NULL, -- of the event, so that loading needs no look-ups
     state text NOT NULL CHECK (state IN
-        ('retrying', 'waiting', 'blocked', 'scheduled', 'dead')),
+        ('retrying', 'waiting', 'blocked', 'scheduled', 'dead', 'skipped')),
     holds_key boolean NOT NULL, -- later events of the key wait for it
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz, -- NULL: not by time
@@ -115,6 +115,8 @@ CREATE TABLE {{outbox}}.held (
                                           -- giving up by age counts
     error_code integer NOT NULL DEFAULT 0, -- the sink's own
     error text,
+    maybe_duplicate boolean NOT NULL DEFAULT false, -- a try of it may have
+                                                    -- been persisted
     PRIMARY KEY (subscription, seq)
 ) WITH (
     fillfactor = 80,

@@ -80,7 +80,7 @@ CREATE TABLE {{outbox}}_held (
     subscription TEXT NOT NULL,
     seq INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN
-        ('retrying', 'waiting', 'blocked', 'scheduled', 'dead')),
+        ('retrying', 'waiting', 'blocked', 'scheduled', 'dead', 'skipped')),
     holds_key INTEGER NOT NULL CHECK (holds_key IN (0, 1)),
     attempts INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER, -- NULL: not by time
@@ -89,6 +89,8 @@ CREATE TABLE {{outbox}}_held (
     retried_us INTEGER NOT NULL DEFAULT 0, -- time in its own backoff
     error_code INTEGER NOT NULL DEFAULT 0, -- the sink's own
     error TEXT,
+    maybe_duplicate INTEGER NOT NULL DEFAULT 0 -- a try may have been persisted
+        CHECK (maybe_duplicate IN (0, 1)),
     PRIMARY KEY (subscription, seq)
 ) STRICT, WITHOUT ROWID;
 -- Pruning asks for a seq, whoever holds it.

@@ -59,11 +59,14 @@ static int select_typed(struct ot_cli *cli, enum ot_verb verb, const char *text,
     int rc = ot_event_find(cli, text, false, &copy);
     if (rc != 0)
         return rc;
-    if (copy.info.fate != OT_FATE_HELD) {
+    bool skipped = copy.info.fate == OT_FATE_HELD &&
+                   copy.info.held.state == OT_HELD_SKIPPED;
+    if (copy.info.fate != OT_FATE_HELD || skipped) {
         ot_cli_fix(cli, "outtray explain%s %s", ot_cli_same(cli), text);
         rc = ot_fail(&cli->err, OUTTRAY_E_NOT_FOUND,
                      "%s: it is %s, only a held event can be %s", text,
-                     ot_fate_name(&copy.info),
+                     skipped ? ot_held_state_name(OT_HELD_SKIPPED)
+                             : ot_fate_name(&copy.info),
                      verb == OT_REDRIVE ? "sent again" : "skipped");
     } else {
         rc = add_seq(selection, copy.info.event.seq);

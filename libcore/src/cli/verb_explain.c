@@ -146,6 +146,9 @@ static int explain_held(struct reasons *r)
         ot_cli_fix(cli, "outtray redrive%s %s, or outtray skip%s %s",
                    ot_cli_same(cli), id, ot_cli_same(cli), id);
         return 0;
+    case OT_HELD_SKIPPED:
+        say(r, "skipped", "it was skipped on request and is not sent");
+        return 0;
     }
     if (rc == 0)
         (void)ot_stalls_subscription(&r->stalls, &r->status);

@@ -44,7 +44,11 @@ void ot_breaker_up(struct ot_breaker *b, uint32_t window)
 void ot_breaker_down(struct ot_breaker *b, struct ot_rng *rng, int64_t after_us,
                      int64_t now_us)
 {
-    /* Those that were sent together fail together: one opening. */
+    /* Those that were sent together fail together: one opening. But whoever
+     * fails after its end, be it the probe of an earlier one, says that the
+     * sink is not back. */
+    if (b->state == OT_BREAKER_OPEN && now_us >= b->until_us)
+        b->state = OT_BREAKER_HALF;
     if (b->state != OT_BREAKER_OPEN) {
         int64_t delay = b->delay_us > 0 ? b->delay_us * 2 : b->min_us;
         b->delay_us = delay < b->max_us ? delay : b->max_us;

@@ -3,11 +3,9 @@
 
 /* --- asking ---------------------------------------------------------------- */
 
-/* Room in the window, counted in what is pinned. [INV-8] */
 static bool has_room(const struct ot_engine *e)
 {
-    return e->pinned < e->opt.window_events &&
-           ot_window_bytes_left(e, OT_REPLY_FETCH) > 0;
+    return ot_window_left(e) > 0 && ot_window_bytes_left(e, OT_REPLY_FETCH) > 0;
 }
 
 bool ot_capture_full(const struct ot_engine *e)
@@ -56,7 +54,7 @@ bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
         e->nomem = true;
         return false;
     }
-    uint32_t room = e->opt.window_events - e->pinned;
+    uint32_t room = ot_window_left(e);
     size_t bytes = ot_window_bytes_left(e, OT_REPLY_FETCH);
     if (e->fetch.first != OT_NIL) /* room for held events that are due */
         bytes -= bytes / 4;
@@ -223,6 +221,23 @@ static bool behind(struct ot_engine *e, const struct ot_cursor_reply *cursor)
     return true;
 }
 
+/* The lease was granted in an answer of its own. A restore or a failover since
+ * then has given it back, or to somebody else; nobody but the load tells.
+ * [INV-11] */
+static bool owned(struct ot_engine *e, const struct ot_cursor_reply *cursor)
+{
+    if (cursor->fence != e->lease.fence || cursor->lease_left_us <= 0) {
+        ot_log(e->log, OT_WARN, "engine",
+               "the database does not know the lease that it granted: it is "
+               "taken again");
+        ot_engine_lost(e, OT_FAILED_MIN);
+        return false;
+    }
+    ot_lease_seen(&e->lease, cursor->lease_left_us,
+                  e->asked[OT_REPLY_CURSOR].sent_us);
+    return true;
+}
+
 void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
 {
     const struct ot_cursor_reply *cursor = &reply->cursor;
@@ -230,7 +245,7 @@ void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
     e->stats.last_seq = cursor->last_seq;
     e->incarnation = cursor->incarnation;
     e->flush_lsn = cursor->flush_lsn;
-    if (behind(e, cursor))
+    if (behind(e, cursor) || !owned(e, cursor))
         return;
     if (ot_cursor_load(&e->cursor, cursor->position, cursor->gaps,
                        cursor->ngaps) != 0 ||

@@ -35,14 +35,14 @@ static bool known(const struct ot_engine *e, int64_t id)
 static void on_event(struct ot_engine *e, const struct ot_command *command)
 {
     uint32_t id = ot_held_find(e, command->seq);
-    if (id == OT_NIL) {
+    if (id == OT_NIL || ot_entry(e, id)->h.state == OT_HELD_SKIPPED) {
         ot_log(e->log, OT_WARN, "engine",
                "%s of event %lld: it is not held (any more), nothing to do",
                ot_verb_name(command->verb), (long long)command->seq);
         return;
     }
     if (command->verb == OT_SKIP)
-        ot_held_remove(e, id);
+        ot_held_skip(e, id);
     else
         redrive(e, id);
     ot_log(e->log, OT_INFO, "engine", "%s of event %lld on request",

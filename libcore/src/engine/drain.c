@@ -69,6 +69,7 @@ bool ot_drain_eligible(const struct ot_engine *e, const struct ot_entry *entry)
     case OT_HELD_WAITING:
         return entry->probe || !ot_topic_blocked(e, entry->h.topic);
     case OT_HELD_DEAD:
+    case OT_HELD_SKIPPED:
         break;
     }
     return false;
@@ -133,6 +134,7 @@ static bool wants_rows(const struct ot_engine *e)
 {
     return e->fetch.first != OT_NIL && e->fetched < e->fetch_max &&
            ot_submit_allowed(e) && ot_window_bytes_left(e, OT_REPLY_READ) > 0 &&
+           e->ndels + e->ndels_writing < e->opt.window_events &&
            !e->asked[OT_REPLY_FETCH].under_way;
 }
 
@@ -157,6 +159,10 @@ void ot_drain_unload(struct ot_engine *e, uint32_t item_id)
     uint32_t id = ot_item(e, item_id)->held;
     struct ot_entry *entry = ot_entry(e, id);
     ot_lane_leave(e, item_id);
+    if (ot_item(e, item_id)->maybe_duplicate && !entry->h.maybe_duplicate) {
+        entry->h.maybe_duplicate = true;
+        ot_held_save(e, id);
+    }
     entry->item = OT_NIL;
     ot_held_loaded(e, id, false);
     if (entry->lane == OT_NIL && entry->h.key != 0)
@@ -179,6 +185,8 @@ bool ot_drain_ask(struct ot_engine *e, struct ot_fetch_request *out)
     while (e->nfetch < most && e->fetch.first != OT_NIL) {
         uint32_t id = e->fetch.first;
         dequeue(e, id);
+        if (!ot_drain_eligible(e, ot_entry(e, id)))
+            continue; /* its destination refuses again */
         ot_entry(e, id)->fetching = true;
         e->fetch_seqs[e->nfetch++] = ot_entry(e, id)->h.seq;
     }
@@ -187,7 +195,7 @@ bool ot_drain_ask(struct ot_engine *e, struct ot_fetch_request *out)
     out->n = e->nfetch;
     out->budget = bytes < e->opt.batch_bytes ? bytes : e->opt.batch_bytes;
     e->fetch_bytes = out->budget;
-    return true;
+    return e->nfetch > 0;
 }
 
 static void deliver(struct ot_engine *e, uint32_t id, struct ot_rows *rows,
@@ -204,6 +212,7 @@ static void deliver(struct ot_engine *e, uint32_t id, struct ot_rows *rows,
     item->retried_us = entry->h.retried_us;
     item->first_error_us = entry->h.first_error_us;
     item->last_error_us = entry->h.last_error_us;
+    item->maybe_duplicate = entry->h.maybe_duplicate;
     if (entry->h.state == OT_HELD_RETRYING && entry->h.last_error_us > 0 &&
         entry->h.next_us > entry->h.last_error_us)
         item->delay_us = entry->h.next_us - entry->h.last_error_us;

@@ -83,7 +83,8 @@ static void free_arrays(struct ot_engine *e)
                    e->fetch_seqs,   e->topics,       e->sends,
                    e->offered,      e->suspects,     e->unsaved,
                    e->dels,         e->dels_writing, e->done,
-                   e->done_writing, e->puts,         e->late_seqs};
+                   e->done_writing, e->puts,         e->late_seqs,
+                   e->skipped};
     for (size_t i = 0; i < OT_COUNT(all); i++)
         ot_free(all[i]);
 }
@@ -105,8 +106,11 @@ void ot_engine_free(struct ot_engine *e)
 
 void ot_engine_clock(struct ot_engine *e, int64_t db_now_us)
 {
+    int64_t back_us = e->db_at_us != 0 ? ot_db_now(e) - db_now_us : 0;
     e->db_us = db_now_us;
     e->db_at_us = e->now_us;
+    if (back_us > OT_BACK_US)
+        ot_held_clock_back(e, back_us);
 }
 
 /* Forget all but what the sink has. The lease is taken again, under a new
@@ -154,11 +158,11 @@ void ot_engine_fail(struct ot_engine *e, int code,
 
 /* --- the lease ------------------------------------------------------------- */
 
-static void lease_lost(struct ot_engine *e)
+void ot_engine_lost(struct ot_engine *e, int64_t pause_us)
 {
     ot_lease_forget(&e->lease);
     e->abandon = e->in_flight > 0;
-    ot_engine_reset(e, 0);
+    ot_engine_reset(e, pause_us);
 }
 
 static void lease_told(struct ot_engine *e, const struct ot_lease_reply *reply)
@@ -175,7 +179,7 @@ static void lease_told(struct ot_engine *e, const struct ot_lease_reply *reply)
     if (e->lease.fence != 0 || !e->taking) {
         ot_log(e->log, OT_WARN, "engine", "the lease went to relay %s",
                e->owner);
-        lease_lost(e);
+        ot_engine_lost(e, 0);
     }
     ot_lease_taken(&e->lease, &e->rng, reply->free_in_us, e->now_us);
     if (e->opt.apply_only) {
@@ -217,8 +221,10 @@ static enum ot_wish ask_lease(struct ot_engine *e, bool take,
                               union ot_wish_args *out)
 {
     e->taking = take;
-    out->lease = (struct ot_lease_request){
-        .take = take, .fence = e->lease.fence, .ttl_us = e->lease.ttl_us};
+    out->lease = (struct ot_lease_request){.take = take,
+                                           .fence = take ? e->lease.last_fence
+                                                         : e->lease.fence,
+                                           .ttl_us = e->lease.ttl_us};
     ask(e, OT_REPLY_LEASE);
     return OT_DO_LEASE;
 }
@@ -278,6 +284,7 @@ static enum ot_wish next_store(struct ot_engine *e, union ot_wish_args *out)
 static void timers(struct ot_engine *e)
 {
     ot_submit_due(e);
+    ot_window_relieve(e);
     if (!e->stopping && !e->opt.apply_only) {
         ot_drain_due(e);
         ot_topic_due(e);
@@ -458,7 +465,7 @@ static void check_time(struct ot_engine *e)
     if (e->phase < OT_PHASE_RELEASE && ot_lease_expired(&e->lease, e->now_us)) {
         ot_log(e->log, OT_WARN, "engine",
                "the lease was not renewed in time: stopped sending");
-        lease_lost(e);
+        ot_engine_lost(e, 0);
     }
     if (e->stopping && e->now_us >= e->hard_us && !e->abandoned) {
         e->abandoned = true;

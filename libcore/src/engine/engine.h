@@ -152,8 +152,8 @@ struct ot_engine_stats {
     uint32_t window;     /* events read and not settled */
     size_t window_bytes; /* pinned */
     uint32_t in_flight;
-    uint32_t gaps;    /* ranges */
-    uint32_t held[5]; /* by enum ot_held_state */
+    uint32_t gaps;                  /* ranges */
+    uint32_t held[OT_HELD_COUNTED]; /* by enum ot_held_state */
     bool paused;
     bool breaker_open;   /* or half-open */
     const char *breaker; /* "closed", "open", "half-open" */

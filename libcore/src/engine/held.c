@@ -198,6 +198,7 @@ void ot_held_keep(struct ot_engine *e, uint32_t item_id,
     entry->h.retried_us = item->retried_us;
     entry->h.first_error_us = item->first_error_us;
     entry->h.last_error_us = item->last_error_us;
+    entry->h.maybe_duplicate = item->maybe_duplicate;
     if (why != NULL) {
         entry->h.error_code = why->native_code;
         ot_held_error(e, id, why->reason);
@@ -277,6 +278,76 @@ void ot_held_remove(struct ot_engine *e, uint32_t id)
         ot_lane_go(e, lane);
 }
 
+/* --- skipped ---------------------------------------------------------------- */
+
+static void list_skipped(struct ot_engine *e, uint32_t id)
+{
+    if (OT_GROW(e->skipped, e->skipped_size, e->nskipped + 1) != 0)
+        e->nomem = true;
+    else
+        e->skipped[e->nskipped++] = id;
+}
+
+/* Settled on request. While the position is not past it, whoever loads the
+ * cursor reads the event once more, and knows by this row not to send it. */
+void ot_held_skip(struct ot_engine *e, uint32_t id)
+{
+    struct ot_entry *entry = ot_entry(e, id);
+    uint32_t lane = entry->lane, item = entry->item;
+    list_skipped(e, id);
+    ot_drain_unqueue(e, id);
+    ot_held_set(e, id, OT_HELD_SKIPPED, false, 0);
+    entry->item = OT_NIL;
+    entry->loaded = false;
+    ot_held_save(e, id);
+    if (item != OT_NIL) {
+        if (lane == OT_NIL)
+            lane = ot_item(e, item)->lane;
+        let_go(e, item);
+    }
+    if (lane != OT_NIL)
+        ot_lane_go(e, lane);
+}
+
+/* The write that is planned passes some of them: it deletes their rows. They
+ * are in no gap: what is held is written as settled. */
+void ot_held_passed(struct ot_engine *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < e->nskipped; i++) {
+        uint32_t id = e->skipped[i];
+        if (ot_entry(e, id)->h.seq <= e->cursor.next_position)
+            ot_held_remove(e, id);
+        else
+            e->skipped[n++] = id;
+    }
+    e->nskipped = n;
+}
+
+/* --- a clock that is set back ------------------------------------------------ */
+
+/* Times of next tries are in the wall time of the database: no pause grows by
+ * what its clock was set back, as in a failover. */
+void ot_held_clock_back(struct ot_engine *e, int64_t by_us)
+{
+    for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
+        struct ot_entry *entry = &e->entries[i];
+        if (!entry->used || entry->due || entry->h.state != OT_HELD_RETRYING)
+            continue;
+        entry->h.next_us -= by_us;
+        if (ot_heap_push(&e->held_due, entry->h.next_us, (uint32_t)i) != 0)
+            e->nomem = true;
+    }
+}
+
+static int64_t next_try(const struct ot_engine *e, const struct ot_held *held)
+{
+    int64_t now_us = ot_db_now(e);
+    if (held->state != OT_HELD_RETRYING || held->last_error_us <= now_us)
+        return held->next_us;
+    return now_us + (held->next_us - held->last_error_us);
+}
+
 /* --- from the database ---------------------------------------------------- */
 
 static void load_one(struct ot_engine *e, const struct ot_held *held)
@@ -292,9 +363,11 @@ static void load_one(struct ot_engine *e, const struct ot_held *held)
     entry->unread =
         held->seq > e->read_position || ot_gaps_contain(&e->gaps, held->seq);
     e->unread += entry->unread;
-    ot_held_set(e, id, held->state, held->holds_key, held->next_us);
+    ot_held_set(e, id, held->state, held->holds_key, next_try(e, held));
     if (held->state == OT_HELD_WAITING)
         ot_topic_waiting(e, held->topic);
+    if (held->state == OT_HELD_SKIPPED)
+        list_skipped(e, id);
 }
 
 static void read_again(struct ot_engine *e, uint32_t id)
@@ -356,6 +429,7 @@ void ot_held_forget(struct ot_engine *e)
     e->fetch.first = e->fetch.last = OT_NIL;
     e->nfetch = 0;
     e->nunsaved = 0;
+    e->nskipped = 0;
     e->ndels = 0;
     e->ntopics = 0;
 }

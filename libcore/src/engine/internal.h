@@ -27,6 +27,7 @@
 #define OT_RECHECK_US  INT64_C(5000000) /* after a refusal */
 #define OT_FAILED_MIN  INT64_C(100000)  /* pause after a failed request … */
 #define OT_FAILED_MAX  INT64_C(5000000) /* … doubling up to this */
+#define OT_BACK_US     INT64_C(1000000) /* a clock set back, not a slow answer */
 #define OT_GAP_POLL_US INT64_C(50000)   /* longest poll while gaps are open */
 
 enum ot_item_state {
@@ -173,7 +174,10 @@ struct ot_engine {
     uint32_t *ring; /* a power of two */
     size_t ring_size;
     uint64_t head, admit, tail;
-    uint32_t late; /* unsettled late rows */
+    uint64_t written, writing; /* where head was at the last write, and at the
+                                  one under way: what was read since then is
+                                  read again after a crash */
+    uint32_t late;             /* unsettled late rows */
     uint32_t pinned;
     size_t pinned_bytes;
     size_t read_bytes, fetch_bytes; /* budgets of the last requests */
@@ -194,8 +198,10 @@ struct ot_engine {
     struct ot_entry *entries;
     size_t nentries, entries_size;
     uint32_t free_entry;
-    uint32_t held;   /* in use */
-    uint32_t unread; /* of these */
+    uint32_t held;     /* in use */
+    uint32_t unread;   /* of these */
+    uint32_t *skipped; /* of these, too */
+    size_t nskipped, skipped_size;
     struct ot_index by_seq;
     struct ot_index let_go;  /* seqs that were unread when they were settled */
     struct ot_heap held_due; /* in wall time of the database */
@@ -264,6 +270,7 @@ static inline bool ot_pipelined(const struct ot_engine *e)
 
 /* engine.c */
 void ot_engine_reset(struct ot_engine *, int64_t pause_us);
+void ot_engine_lost(struct ot_engine *, int64_t pause_us); /* the lease */
 void ot_engine_fail(struct ot_engine *, int code,
                     const struct outtray_error *err);
 void ot_engine_clock(struct ot_engine *, int64_t db_now_us);
@@ -280,6 +287,8 @@ void ot_window_release(struct ot_engine *, uint32_t item);
 void ot_window_settle(struct ot_engine *, uint32_t item);
 void ot_window_admit(struct ot_engine *);
 void ot_window_forget(struct ot_engine *);
+uint32_t ot_window_left(const struct ot_engine *); /* events to read yet */
+void ot_window_relieve(struct ot_engine *);
 
 /* capture.c: replies that bring position, gaps and rows */
 bool ot_capture_due(struct ot_engine *);
@@ -317,10 +326,13 @@ void ot_held_set(struct ot_engine *, uint32_t entry, enum ot_held_state,
 void ot_held_save(struct ot_engine *, uint32_t entry);
 void ot_held_error(struct ot_engine *, uint32_t entry, const char *text);
 void ot_held_remove(struct ot_engine *, uint32_t entry); /* delete its row */
+void ot_held_skip(struct ot_engine *, uint32_t entry);
+void ot_held_passed(struct ot_engine *); /* of the skipped, by the plan */
 void ot_held_link(struct ot_engine *, uint32_t entry, bool at_end);
 void ot_held_unlink(struct ot_engine *, uint32_t entry);
 void ot_held_loaded(struct ot_engine *, uint32_t entry, bool loaded);
 void ot_held_forget(struct ot_engine *);
+void ot_held_clock_back(struct ot_engine *, int64_t by_us);
 
 /* drain.c: held events that are sent again */
 void ot_drain_due(struct ot_engine *);

@@ -3,13 +3,30 @@
 
 #define MAX_ASK_US INT64_C(1000000)
 
+/* A tenth is left for clocks that run at different speeds. */
+static int64_t deadline(const struct ot_lease *lease, int64_t left_us,
+                        int64_t sent_us)
+{
+    return sent_us + left_us - lease->ttl_us / 10;
+}
+
 void ot_lease_granted(struct ot_lease *lease, int64_t fence, int64_t sent_us)
 {
     lease->fence = fence;
-    /* A tenth is left for clocks that run at different speeds. */
-    lease->deadline_us = sent_us + lease->ttl_us - lease->ttl_us / 10;
+    if (lease->last_fence < fence)
+        lease->last_fence = fence;
+    lease->deadline_us = deadline(lease, lease->ttl_us, sent_us);
     lease->renew_us = sent_us + lease->ttl_us / 3;
     lease->hurried = false;
+}
+
+void ot_lease_seen(struct ot_lease *lease, int64_t left_us, int64_t sent_us)
+{
+    int64_t us = deadline(lease, left_us, sent_us);
+    if (us < lease->deadline_us)
+        lease->deadline_us = us;
+    if (lease->renew_us >= us)
+        lease->renew_us = sent_us;
 }
 
 void ot_lease_taken(struct ot_lease *lease, struct ot_rng *rng,

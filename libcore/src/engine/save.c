@@ -168,12 +168,16 @@ bool ot_save_ask(struct ot_engine *e, struct ot_write_request *out)
         e->nomem = true;
         return false;
     }
+    ot_held_passed(e);
     bool something = ot_cursor_differs(&e->cursor) || e->nunsaved > 0 ||
                      e->ndels > 0 || e->ndone > 0 || e->set_paused >= 0;
     e->dirty = e->write_now = false;
     e->settled = 0;
-    if (!something && !durable)
+    e->writing = e->head;
+    if (!something && !durable) {
+        e->written = e->head;
         return false;
+    }
     if (gather_puts(e) != 0) {
         e->nomem = true;
         return false;
@@ -231,9 +235,7 @@ void ot_save_told(struct ot_engine *e, const struct ot_reply *reply)
         if (reply->write.fate == OT_REFUSED) {
             ot_log(e->log, OT_WARN, "engine",
                    "the cursor write was refused: the lease is lost");
-            ot_lease_forget(&e->lease);
-            e->abandon = e->in_flight > 0;
-            ot_engine_reset(e, 0);
+            ot_engine_lost(e, 0);
         } else {
             ot_engine_fail(e, reply->code, &reply->err);
         }
@@ -241,6 +243,7 @@ void ot_save_told(struct ot_engine *e, const struct ot_reply *reply)
     }
     e->stats.writes++;
     ot_cursor_written(&e->cursor);
+    e->written = e->writing;
     for (size_t i = 0; i < e->nputs && !e->nomem; i++) {
         uint32_t id = ot_held_find(e, e->puts[i].seq);
         if (id != OT_NIL && ot_entry(e, id)->writing)

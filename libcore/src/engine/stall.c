@@ -195,7 +195,7 @@ void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
     out->gaps = (uint32_t)e->gaps.n;
     memset(out->held, 0, sizeof(out->held));
     for (size_t i = 0; i < e->nentries; i++)
-        if (e->entries[i].used)
+        if (e->entries[i].used && e->entries[i].h.state < OT_HELD_COUNTED)
             out->held[e->entries[i].h.state]++;
     out->paused = e->paused;
     out->breaker_open = e->breaker.state != OT_BREAKER_CLOSED;
@@ -206,6 +206,8 @@ void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
  * behind a dead one of its key. */
 static bool deliverable(const struct ot_engine *e, const struct ot_entry *entry)
 {
+    if (entry->h.state == OT_HELD_SKIPPED)
+        return false;
     if (entry->h.state == OT_HELD_DEAD || entry->h.state == OT_HELD_SCHEDULED)
         return entry->loaded || entry->due;
     if (entry->lane == OT_NIL)

@@ -143,6 +143,29 @@ static void admit(struct ot_engine *e, uint32_t id)
     }
 }
 
+/* Limits count what is pinned [INV-8], and what would be sent again after a
+ * crash: a window at most, however long one event or one write takes. */
+uint32_t ot_window_left(const struct ot_engine *e)
+{
+    uint64_t since = e->tail - e->written;
+    uint64_t used = since > e->pinned ? since : e->pinned;
+    return used < e->opt.window_events ? e->opt.window_events - (uint32_t)used
+                                       : 0;
+}
+
+/* The window is full, and the oldest event in it waits for its next try: it
+ * may wait in the database as well. */
+void ot_window_relieve(struct ot_engine *e)
+{
+    if (e->head == e->tail || e->tail - e->written < e->opt.window_events)
+        return;
+    uint32_t id = e->ring[e->head & (e->ring_size - 1)];
+    const struct ot_item *item = ot_item(e, id);
+    if (item->state == OT_ITEM_BACKOFF && item->held == OT_NIL)
+        ot_hold(e, id, OT_HELD_RETRYING, true,
+                ot_db_now(e) + (item->at_us - e->now_us), NULL);
+}
+
 /* The durability barrier: only what is flushed may be published. [INV-2] */
 void ot_window_admit(struct ot_engine *e)
 {
@@ -179,7 +202,7 @@ void ot_window_forget(struct ot_engine *e)
             ot_window_release(e, (uint32_t)i);
         }
     }
-    e->head = e->admit = e->tail;
+    e->head = e->admit = e->written = e->writing = e->tail;
     e->ready.first = e->ready.last = OT_NIL;
     e->backoff.n = 0;
     e->late = e->settled = e->fetched = 0;

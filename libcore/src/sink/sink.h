@@ -42,7 +42,10 @@ struct ot_send {
     int64_t fence;        /* of the lease it is sent under: the header
                              outtray-order is "fence.seq" */
     uint32_t attempts;    /* failed tries of its own before this one */
-    bool maybe_duplicate; /* an earlier try may have been persisted */
+    bool maybe_duplicate; /* an earlier try may have been persisted, as this
+                             relay and the held row know. What was under way
+                             when a relay died, or lost its cursor, is sent
+                             again without: nobody remembers that window */
     bool alone;           /* share no batch with another event: if it is
                              rejected then, it is the culprit, and the
                              completion's scope is OT_THIS_EVENT */

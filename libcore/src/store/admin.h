@@ -52,8 +52,8 @@ struct ot_status {
     bool pending_is_estimate; /* counted only up to a bound */
     int64_t oldest_age_us;    /* of the oldest undelivered event (held, not
                                  dead, or pending); -1: none */
-    int64_t held[5];          /* by enum ot_held_state */
-    int64_t gaps;             /* ranges */
+    int64_t held[OT_HELD_COUNTED]; /* by enum ot_held_state */
+    int64_t gaps;                  /* ranges */
     bool paused;
     char owner[37]; /* "" : nobody */
     int64_t fence;

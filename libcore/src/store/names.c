@@ -4,7 +4,7 @@
 static const char *const states[] = {
     [OT_HELD_RETRYING] = "retrying", [OT_HELD_WAITING] = "waiting",
     [OT_HELD_BLOCKED] = "blocked",   [OT_HELD_SCHEDULED] = "scheduled",
-    [OT_HELD_DEAD] = "dead",
+    [OT_HELD_DEAD] = "dead",         [OT_HELD_SKIPPED] = "skipped",
 };
 
 static const char *const verbs[] = {

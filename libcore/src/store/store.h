@@ -69,7 +69,9 @@ static inline bool ot_incarnation_equal(const struct ot_incarnation *a,
  * not expired) the lease. */
 struct ot_lease_request {
     bool take;
-    int64_t fence; /* renew: the fence we hold */
+    int64_t fence; /* renew: the fence we hold; take: the highest we have had,
+                        as the new one must be above it even where a restore
+                        or a failover has brought an older row back [INV-11] */
     int64_t ttl_us;
     const char *report; /* what the owner says of itself, for people: a JSON
                            object of less than OT_REPORT_SIZE bytes. Written if
@@ -106,7 +108,12 @@ enum ot_held_state {
     OT_HELD_BLOCKED,   /* behind a held event of its key */
     OT_HELD_SCHEDULED, /* deliver_at in the future */
     OT_HELD_DEAD,      /* given up on; redrive or skip */
+    OT_HELD_SKIPPED,   /* settled on request: its row only keeps a later owner
+                          from sending it, and goes once the position is past
+                          it */
 };
+#define OT_HELD_COUNTED \
+    (OT_HELD_DEAD + 1) /* states that people count as held */
 const char *ot_held_state_name(enum ot_held_state); /* "retrying", … */
 int ot_held_state_parse(struct ot_slice name, enum ot_held_state *out);
 
@@ -123,10 +130,11 @@ struct ot_held {
     int64_t next_us;        /* wall time of the database; 0: not by time */
     int64_t first_error_us; /* 0: none yet */
     int64_t last_error_us;
-    int64_t retried_us; /* time spent in its own backoff: outages do not
+    int64_t retried_us;   /* time spent in its own backoff: outages do not
                              count towards giving up [INV-9] */
-    int32_t error_code; /* the sink's native code of the last error */
-    const char *error;  /* text, NULL none. In a write: valid until the reply;
+    int32_t error_code;   /* the sink's native code of the last error */
+    bool maybe_duplicate; /* a try of it may have been persisted */
+    const char *error;    /* text, NULL none. In a write: valid until the reply;
                              in a load: always NULL */
 };
 
@@ -223,8 +231,12 @@ struct ot_fetch_reply {
     size_t n; /* the first n seqs were looked at; the budget cut the others */
 };
 
-/* The cursor as the database has it. Valid until the next reply. */
+/* The cursor as the database has it. Valid until the next reply. The lease
+ * comes with it: a restore or a failover between the grant of a lease and the
+ * load may have taken it back, and nothing else would tell. [INV-11] */
 struct ot_cursor_reply {
+    int64_t fence;         /* of our lease; 0: we are not its owner */
+    int64_t lease_left_us; /* until it expires; <= 0: it has */
     int64_t position;
     const struct ot_range *gaps; /* as they are: some may lie above position */
     size_t ngaps;

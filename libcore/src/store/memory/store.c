@@ -123,7 +123,8 @@ static void lease_now(struct relay *r, const struct ot_lease_request *q,
     }
     if (q->take ? !c->owned || c->expires_us <= now || ours(r, c)
                 : ours(r, c) && c->fence == q->fence && c->expires_us > now) {
-        c->fence += q->take;
+        if (q->take)
+            c->fence = (c->fence > q->fence ? c->fence : q->fence) + 1;
         c->owned = true;
         c->owner = r->owner;
         c->expires_us = now + q->ttl_us;
@@ -201,6 +202,10 @@ static void load_now(struct relay *r, struct ot_reply *reply)
     if (r->gaps.failed || r->held.failed) {
         reply->code = ot_fail_nomem(&reply->err);
         return;
+    }
+    if (ours(r, c)) {
+        out->fence = c->fence;
+        out->lease_left_us = c->expires_us - memory_now_us(r->m);
     }
     out->position = c->position;
     out->paused = c->paused;

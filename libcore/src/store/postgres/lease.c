@@ -140,15 +140,17 @@ static void say_take(struct ot_pg *pg, struct ot_pg_script *script)
     char report[200];
 
     ot_pg_say(script, TAG_GRANTED,
-              "UPDATE \"%s\".cursor SET owner = $2, fence = fence + 1, "
+              "UPDATE \"%s\".cursor SET owner = $2, "
+              "fence = greatest(fence, $5) + 1, "
               "lease_expires_at = clock_timestamp() + $3 * interval '1 us', "
               "topics = $4%s WHERE subscription = $1 AND (owner IS NULL OR "
               "owner = $2 OR lease_expires_at IS NULL OR "
               "lease_expires_at <= clock_timestamp()) RETURNING fence, ctid",
-              pg->outbox, ot_pg_report_set(pg, 5, report));
+              pg->outbox, ot_pg_report_set(pg, 6, report));
     lease_params(pg, script);
     ot_pg_i64_param(script, pg->lease.ttl_us);
     ot_pg_text_param(script, ot_slice_of(pg->topics));
+    ot_pg_i64_param(script, pg->lease.fence);
     ot_pg_report_param(pg, script, pg->lease.report);
 }
 

@@ -43,6 +43,10 @@ static void hear_cursor(struct ot_pg *pg, struct ot_pg_job *job,
     out->last_seq = ot_pg_get_i64(r, 0, 5);
     out->flush_lsn = (uint64_t)ot_pg_get_i64(r, 0, 6);
     out->db_now_us = ot_pg_get_time(r, 0, 7);
+    if (!ot_pg_null(r, 0, 8)) {
+        out->fence = ot_pg_get_i64(r, 0, 8);
+        out->lease_left_us = ot_pg_get_time(r, 0, 9) - out->db_now_us;
+    }
 }
 
 static void hear_gaps(struct ot_pg *pg, struct ot_pg_job *job,
@@ -79,6 +83,7 @@ static bool held_of(const PGresult *r, int i, struct ot_held *out)
         .last_error_us = ot_pg_get_time(r, i, 8),
         .retried_us = ot_pg_get_i64(r, i, 9),
         .error_code = ot_pg_get_i32(r, i, 10),
+        .maybe_duplicate = ot_pg_get_bool(r, i, 11),
     };
     return ot_held_state_parse(ot_pg_get_slice(r, i, 3), &out->state) == 0;
 }
@@ -136,21 +141,24 @@ void ot_pg_load(struct ot_pg *pg)
               "(pg_control_system()).system_identifier, "
               "pg_sequence_last_value('\"%s\".event_seq_seq'), "
               "CASE WHEN NOT pg_is_in_recovery() THEN "
-              "pg_current_wal_flush_lsn() END, clock_timestamp() "
+              "pg_current_wal_flush_lsn() END, clock_timestamp(), "
+              "CASE WHEN owner = $2 THEN fence END, lease_expires_at "
               "FROM \"%s\".cursor WHERE subscription = $1",
               pg->outbox, pg->outbox);
     ot_pg_text_param(script, subscription);
+    ot_pg_bytes_param(script, OT_PG_UUID, pg->owner.b, sizeof(pg->owner.b));
     ot_pg_say(script, TAG_GAPS,
               "SELECT first, last FROM \"%s\".gap WHERE subscription = $1 "
               "ORDER BY first",
               pg->outbox);
     ot_pg_text_param(script, subscription);
-    ot_pg_say(script, TAG_HELD,
-              "SELECT seq, key, topic, state, holds_key, attempts, "
-              "next_attempt_at, first_error_at, last_error_at, retried_us, "
-              "error_code FROM \"%s\".held WHERE subscription = $1 "
-              "ORDER BY seq",
-              pg->outbox);
+    ot_pg_say(
+        script, TAG_HELD,
+        "SELECT seq, key, topic, state, holds_key, attempts, "
+        "next_attempt_at, first_error_at, last_error_at, retried_us, "
+        "error_code, maybe_duplicate FROM \"%s\".held WHERE subscription = $1 "
+        "ORDER BY seq",
+        pg->outbox);
     ot_pg_text_param(script, subscription);
     ot_pg_commit(job);
     ot_pg_link_ask(&pg->links[OT_PG_WRITES], job);

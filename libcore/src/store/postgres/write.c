@@ -154,6 +154,7 @@ static void held_params(struct ot_pg_script *script, const struct ot_held *held,
     EACH(OT_PG_INT8_ARRAY, ot_pg_array_i64, held[i].retried_us);
     EACH(OT_PG_INT4_ARRAY, ot_pg_array_i32, held[i].error_code);
     EACH(OT_PG_TEXT_ARRAY, error_text, held[i].error);
+    EACH(OT_PG_BOOL_ARRAY, ot_pg_array_bool, held[i].maybe_duplicate);
 #undef EACH
 }
 
@@ -168,13 +169,14 @@ static void say_held(struct ot_pg *pg, struct ot_pg_script *script,
         script, 0,
         "INSERT INTO \"%s\".held AS h (subscription, seq, key, topic, state, "
         "holds_key, attempts, next_attempt_at, first_error_at, last_error_at, "
-        "retried_us, error_code, error) "
+        "retried_us, error_code, error, maybe_duplicate) "
         "SELECT $1, r.seq, e.key, coalesce(e.topic, ''), r.state, r.holds, "
-        "r.attempts, r.next, r.first, r.last, r.retried, r.code, r.error "
+        "r.attempts, r.next, r.first, r.last, r.retried, r.code, r.error, "
+        "r.maybe "
         "FROM unnest($2::int8[], $3::text[], $4::bool[], $5::int4[], "
         "$6::timestamptz[], $7::timestamptz[], $8::timestamptz[], "
-        "$9::int8[], $10::int4[], $11::text[]) r(seq, state, holds, attempts, "
-        "next, first, last, retried, code, error) "
+        "$9::int8[], $10::int4[], $11::text[], $12::bool[]) r(seq, state, "
+        "holds, attempts, next, first, last, retried, code, error, maybe) "
         "LEFT JOIN LATERAL (SELECT key, topic FROM \"%s\".event "
         "WHERE event.seq = r.seq LIMIT 1) e ON true WHERE " IF_MOVED
         " ON CONFLICT (subscription, seq) DO UPDATE SET "
@@ -184,6 +186,7 @@ static void say_held(struct ot_pg *pg, struct ot_pg_script *script,
         "first_error_at = excluded.first_error_at, "
         "last_error_at = excluded.last_error_at, "
         "retried_us = excluded.retried_us, error_code = excluded.error_code, "
+        "maybe_duplicate = excluded.maybe_duplicate, "
         "error = CASE WHEN excluded.error IS NULL AND excluded.last_error_at "
         "IS NOT DISTINCT FROM h.last_error_at THEN h.error "
         "ELSE excluded.error END",

@@ -234,6 +234,7 @@ static int load_row(struct relay *r, struct ot_cursor_reply *out,
     if (s == NULL)
         return err->code;
     ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
+    ot_sqlite_bind_text(&r->db, s, 2, r->owner);
     code = ot_sqlite_step(&r->db, s, err);
     if (code == 0)
         return ot_fail(err, OUTTRAY_E_NOT_FOUND,
@@ -244,6 +245,8 @@ static int load_row(struct relay *r, struct ot_cursor_reply *out,
         return code;
     out->position = r->db.f.column_int64(s, 0);
     out->paused = r->db.f.column_int64(s, 1) != 0;
+    out->fence = r->db.f.column_int64(s, 2);
+    out->lease_left_us = r->db.f.column_int64(s, 3) - ot_wall_us();
     r->db.f.reset(s);
     return 0;
 }
@@ -288,6 +291,7 @@ static int held_of(struct relay *r, sqlite3_stmt *s, struct ot_held *h,
     h->last_error_us = db->f.column_int64(s, 6);
     h->retried_us = db->f.column_int64(s, 7);
     h->error_code = (int32_t)db->f.column_int64(s, 8);
+    h->maybe_duplicate = db->f.column_int64(s, 11) != 0;
     if (ot_held_state_parse(ot_sqlite_column(db, s, 1), &h->state) != 0)
         return ot_fail(err, OUTTRAY_E_STORE_VERSION,
                        "%s: %s_held has a state that this program does not "

@@ -39,7 +39,8 @@ static int count_held(struct ot_sqlite_db *db, struct ot_status *st,
     while ((code = ot_sqlite_step(db, s, err)) == 1) {
         enum ot_held_state state;
 
-        if (ot_held_state_parse(ot_sqlite_column(db, s, 0), &state) == 0)
+        if (ot_held_state_parse(ot_sqlite_column(db, s, 0), &state) == 0 &&
+            state < OT_HELD_COUNTED)
             st->held[state] = db->f.column_int64(s, 1);
         *above += db->f.column_int64(s, 2);
     }

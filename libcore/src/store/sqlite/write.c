@@ -139,6 +139,8 @@ static int take(struct relay *r, struct ot_lease_reply *out, bool *changed,
         memcpy(out->owner, h.owner, sizeof(out->owner));
         return 0;
     }
+    if (h.fence < r->lease.fence)
+        h.fence = r->lease.fence;
     s = fenced(r, OT_SQL_LEASE_TAKE, h.fence + 1, err);
     if (s == NULL)
         return err->code;
@@ -268,6 +270,7 @@ static int put_held(struct relay *r, const struct ot_held *h,
     db->f.bind_int64(s, 9, h->retried_us);
     db->f.bind_int64(s, 10, h->error_code);
     ot_sqlite_bind_text(db, s, 11, h->error);
+    db->f.bind_int64(s, 12, h->maybe_duplicate);
     return ot_sqlite_run(db, s, err);
 }
 
