@@ -352,8 +352,12 @@ static void test_what_was_held_waits_until_it_is_read_again(void **state)
     w_crash_relay(&w);
     w.now_us += 3 * W_S;
     w_start_engine(&w);
-    w.keep[OT_REPLY_READ] = true;
+    w.keep[OT_REPLY_READ] = w.keep[OT_REPLY_FETCH] = true;
     w.sink = W_SINK_OK;
+    w_pass(&w, 50 * W_MS);
+    assert_true(w.asked[OT_REPLY_READ]); /* although no more may be held */
+    w.keep[OT_REPLY_FETCH] = false;
+    w_answer(&w, OT_REPLY_FETCH);
     w_pass(&w, 50 * W_MS);
     assert_int_equal(w_event(&w, 1)->ok, 1);
     assert_int_equal(w_event(&w, 5)->sent, 0);

@@ -113,6 +113,9 @@ static void test_breaker(void **state)
     assert_true(b.until_us - now <= S); /* short again */
     ot_breaker_down(&b, &rng, 60 * S, now);
     assert_int_equal(b.until_us, now + 60 * S); /* as it was asked */
+    now = b.until_us;
+    ot_breaker_down(&b, &rng, 0, now); /* of one sent earlier: not back yet */
+    assert_int_equal(ot_breaker_room(&b, 0, now), 0);
 }
 
 static void test_limiter(void **state)
