@@ -45,7 +45,8 @@ class OutboxSchema(Operation):
 
     An outbox that ``outtray init`` or ``outtray upgrade`` has brought so far is
     taken as it is. Backwards, the first one removes the outbox, if nothing in
-    it is undelivered.
+    it is undelivered; the others leave what they made, which is of no harm to an
+    older program.
     """
 
     reduces_to_sql = True
@@ -62,10 +63,6 @@ class OutboxSchema(Operation):
     @property
     def migration_name_fragment(self) -> str:
         return f"outbox_{self.number}"
-
-    @property
-    def reversible(self) -> bool:
-        return self.number == 1
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         """Django keeps no model of it."""
@@ -103,7 +100,7 @@ class OutboxSchema(Operation):
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
         conn, name = schema_editor.connection, configured().name
-        if not _is_meant(conn, app_label):
+        if self.number > 1 or not _is_meant(conn, app_label):
             return
         if not schema_editor.collect_sql:
             if outbox_version(conn, name) == 0:

@@ -14,6 +14,7 @@ from django.test import Client
 django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402
+from outtray import schema  # noqa: E402
 from outtray.django.models import Undelivered  # noqa: E402
 from outtray.django.operations import outbox_version  # noqa: E402
 
@@ -21,12 +22,13 @@ SQLITE = connection.vendor == "sqlite"
 
 
 @pytest.fixture
-def manage(capfd):
+def manage(capfd, monkeypatch):
     """manage.py ARGUMENT…: what it printed."""
 
     def run(*arguments, status=0):
         capfd.readouterr()
         ended = 0
+        monkeypatch.setattr(sys, "argv", ["manage.py", *arguments])
         try:
             ManagementUtility(["manage.py", *arguments]).execute()
         except SystemExit as end:
@@ -64,9 +66,19 @@ def test_migrations(manage):
     assert "CREATE VIEW" in sql
     assert "outtray.W004" in manage("check", "--database", "default")
     assert "Create the outbox" not in manage("migrate", "outtray")
-    assert has_outbox()
+    assert outbox_version(connection, "outtray") == schema.version(connection.vendor)
     assert "W004" not in manage("check", "--database", "default")
     assert "FAILED" not in manage("outtray", "doctor")
+
+    # An older one is told, and brought forward.
+    manage("migrate", "outtray", "0001")
+    manage("outtray", "drop", "--yes")
+    manage("migrate", "outtray", "zero", "--fake")
+    manage("migrate", "outtray", "0001")
+    assert outbox_version(connection, "outtray") == 1
+    assert "outtray.W005" in manage("check", "--database", "default")
+    assert "W005" not in manage("migrate", "outtray")
+    assert outbox_version(connection, "outtray") == schema.version(connection.vendor)
 
     # Back: not while an event would be lost.
     enqueue()
@@ -119,7 +131,7 @@ def test_what_is_not_ours(manage):
         cursor.execute("DROP SCHEMA outtray CASCADE")
 
 
-def test_the_command(manage, monkeypatch):
+def test_the_command(manage, monkeypatch, tmp_path):
     manage("migrate", "outtray")
     enqueue()
     assert pending(manage) == 1
@@ -135,9 +147,10 @@ def test_the_command(manage, monkeypatch):
         call_command("outtray", "show", "99")
     assert caught.value.returncode == 66
     # Somebody's own URL, as of a role that relays, is kept.
-    monkeypatch.setenv("OUTTRAY_STORE_URL", "sqlite:/no/x.db")
-    assert "/no/x.db" in manage("outtray", "status", status=78)
+    monkeypatch.setenv("OUTTRAY_STORE_URL", f"sqlite:{tmp_path}/x.db")
+    assert f"{tmp_path}/x.db" in manage("outtray", "status", status=78)
     assert pending(manage, "--database", "default") == 1
+    monkeypatch.delenv("OUTTRAY_STORE_URL")
 
 
 def test_redrive_in_the_admin(manage):

@@ -364,7 +364,11 @@ class Migrations(SimpleTestCase):
 
     def operations(self):
         loader = MigrationLoader(None)
-        ours = [m for key, m in loader.disk_migrations.items() if key[0] == "outtray"]
+        ours = [
+            loader.disk_migrations[key]
+            for key in sorted(loader.disk_migrations)
+            if key[0] == "outtray"
+        ]
         return [operation for m in ours for operation in m.operations]
 
     def test_one_for_each_of_the_core(self):
