@@ -66,14 +66,14 @@ void ot_held_error(struct ot_engine *e, uint32_t id, const char *text)
 
 /* --- in the lane ---------------------------------------------------------- */
 
-/* Before all of higher seq, whatever was put at the end between them. */
+/* Before all of higher seq, wherever one of lower seq was put at the end. */
 static uint32_t place(const struct ot_engine *e, const struct ot_lane *lane,
                       int64_t seq)
 {
     uint32_t after = lane->held_last;
     for (uint32_t i = lane->held_last; i != OT_NIL;
          i = e->entries[i].lane_prev) {
-        if (e->entries[i].at_end)
+        if (e->entries[i].at_end && e->entries[i].h.seq < seq)
             continue;
         if (e->entries[i].h.seq < seq)
             break;
