@@ -121,6 +121,7 @@ def run(text, folder, servers, path, seconds=120):
     env = {**os.environ, **servers}
     env["PATH"] = f"{path}:{env['PATH']}"
     env["HOME"] = str(folder)
+    env.pop("PYTHONPATH", None)  # modules of the tests, which no reader has
     shell = subprocess.Popen(
         ["sh", "-c", script(blocks, replace)],
         cwd=folder,
