@@ -2,13 +2,9 @@
 
 import itertools
 import os
-import pathlib
-import shutil
-import tempfile
 
+import mortal
 import pytest
-from kafka_server import Kafka
-from pg_server import Postgres
 from program import Program
 from shop import FileShop, Shop
 
@@ -19,20 +15,15 @@ LONG = bool(os.environ.get("OUTTRAY_TEST_LONG"))
 @pytest.fixture(scope="session")
 def server():
     """A PostgreSQL that these tests may kill."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
-    folder.chmod(0o755)
-    postgres = Postgres(folder / "1").start()
-    yield postgres
-    postgres.stop()
-    shutil.rmtree(folder)
+    with mortal.postgres() as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A Kafka that these tests may kill."""
-    cluster = Kafka(tmp_path_factory.mktemp("kafka")).start()
-    yield cluster
-    cluster.stop()
+    with mortal.kafka(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -61,13 +52,7 @@ def shop(program, request):
             return FileShop(program())
         server = request.getfixturevalue("server")
         broker = request.getfixturevalue("broker")
-        # A test that failed may have left one stopped or dead.
-        server.resume()
-        broker.nodes[0].resume()
-        if not server.process.alive():
-            server.start()
-        if not broker.nodes[0].process.alive():
-            broker.nodes[0].boot()
+        mortal.revive(server, broker)
         return Shop(server, broker, program())
 
     return make

@@ -5,15 +5,12 @@ and goes on by itself."""
 
 import os
 import pathlib
-import shutil
 import signal
-import tempfile
 import time
 
+import mortal
 import psycopg
 import pytest
-from kafka_server import Kafka
-from pg_server import Postgres
 from shop import Shop
 
 SHORT_LEASE = ("--set", "relay.lease_ttl_ms=1s")
@@ -22,31 +19,20 @@ SHORT_LEASE = ("--set", "relay.lease_ttl_ms=1s")
 @pytest.fixture(scope="module")
 def server():
     """A PostgreSQL that these tests may kill."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
-    folder.chmod(0o755)
-    postgres = Postgres(folder / "1").start()
-    yield postgres
-    postgres.stop()
-    shutil.rmtree(folder)
+    with mortal.postgres() as postgres:
+        yield postgres
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     """A Kafka that these tests may kill."""
-    cluster = Kafka(tmp_path_factory.mktemp("kafka")).start()
-    yield cluster
-    cluster.stop()
+    with mortal.kafka(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def shop(server, broker, outtray):
-    server.resume()
-    broker.nodes[0].resume()
-    # A test that failed may have left one dead.
-    if not server.process.alive():
-        server.start()
-    if not broker.nodes[0].process.alive():
-        broker.nodes[0].boot()
+    mortal.revive(server, broker)
     return Shop(server, broker, outtray)
 
 

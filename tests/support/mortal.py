@@ -1,0 +1,36 @@
+"""Servers of a test's own, that it may kill."""
+
+import contextlib
+import pathlib
+import shutil
+import tempfile
+
+from kafka_server import Kafka
+from pg_server import Postgres
+
+
+@contextlib.contextmanager
+def postgres():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    server = Postgres(folder / "1").start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def kafka(folder):
+    cluster = Kafka(folder).start()
+    yield cluster
+    cluster.stop()
+
+
+def revive(server, broker):
+    """A test that failed may have left one stopped or dead."""
+    server.resume()
+    broker.nodes[0].resume()
+    if not server.process.alive():
+        server.start()
+    if not broker.nodes[0].process.alive():
+        broker.nodes[0].boot()
