@@ -11,10 +11,7 @@ static struct pg_scratch scratch;
 static int set_up(void **state)
 {
     (void)state;
-    pg_scratch_make(&scratch, "plans");
-    pg_migrate(scratch.db, OUTBOX);
-    pg_grant_relay(scratch.db, OUTBOX, scratch.name);
-    pg_run(scratch.db, "SET search_path = \"" OUTBOX "\"");
+    pg_scratch_outbox(&scratch, "plans", OUTBOX);
     return 0;
 }
 

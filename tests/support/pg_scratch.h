@@ -167,6 +167,16 @@ static inline void pg_scratch_make(struct pg_scratch *s, const char *what)
     s->db = pg_connect(s->url);
 }
 
+/* And an outbox in it, where unqualified names are looked up. */
+static inline void pg_scratch_outbox(struct pg_scratch *s, const char *what,
+                                     const char *outbox)
+{
+    pg_scratch_make(s, what);
+    pg_migrate(s->db, outbox);
+    pg_grant_relay(s->db, outbox, s->name);
+    pg_run(s->db, "SET search_path = \"%s\"", outbox);
+}
+
 static inline void pg_scratch_drop(struct pg_scratch *s)
 {
     PQfinish(s->db);
