@@ -253,6 +253,18 @@ static void let_go(struct ot_engine *e, uint32_t item_id)
     ot_window_settle(e, item_id);
 }
 
+/* An entry that had this item, or none, holds its key no more. */
+static void go_on(struct ot_engine *e, uint32_t lane, uint32_t item)
+{
+    if (item != OT_NIL) {
+        if (lane == OT_NIL)
+            lane = ot_item(e, item)->lane;
+        let_go(e, item);
+    }
+    if (lane != OT_NIL)
+        ot_lane_go(e, lane);
+}
+
 void ot_held_remove(struct ot_engine *e, uint32_t id)
 {
     struct ot_entry *entry = ot_entry(e, id);
@@ -269,13 +281,7 @@ void ot_held_remove(struct ot_engine *e, uint32_t id)
     e->dels[e->ndels++] = entry->h.seq;
     e->dirty = true;
     entry_free(e, id);
-    if (item != OT_NIL) {
-        if (lane == OT_NIL)
-            lane = ot_item(e, item)->lane;
-        let_go(e, item);
-    }
-    if (lane != OT_NIL)
-        ot_lane_go(e, lane);
+    go_on(e, lane, item);
 }
 
 /* --- skipped ---------------------------------------------------------------- */
@@ -300,13 +306,7 @@ void ot_held_skip(struct ot_engine *e, uint32_t id)
     entry->item = OT_NIL;
     entry->loaded = false;
     ot_held_save(e, id);
-    if (item != OT_NIL) {
-        if (lane == OT_NIL)
-            lane = ot_item(e, item)->lane;
-        let_go(e, item);
-    }
-    if (lane != OT_NIL)
-        ot_lane_go(e, lane);
+    go_on(e, lane, item);
 }
 
 /* The write that is planned passes some of them: it deletes their rows. They
