@@ -118,8 +118,11 @@ struct ot_pg_read_shape {
     size_t most;   /* … but a larger payload ends after one byte more */
 };
 void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
-/* What makes its plan safe; also for EXPLAIN. local: "true" for a transaction,
- * "false" for the session. */
+/* What makes its plan safe; also for EXPLAIN. A database without statistics,
+ * just truncated, or with ten million rows: the log is read by its index, or a
+ * poll would cost what the history costs. (The time of compiling a plan is
+ * worth more than a poll, too.) local: "true" for a transaction, "false" for
+ * the session. */
 #define OT_PG_PLANNER(local)                              \
     "set_config('enable_seqscan', 'off', " local "), "    \
     "set_config('enable_bitmapscan', 'off', " local "), " \

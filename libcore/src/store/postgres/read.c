@@ -7,9 +7,6 @@
 
 enum { TAG_LOCKS = 1, TAG_ROWS, TAG_FETCH };
 
-/* A database without statistics, just truncated, or with ten million rows:
- * the log is read by its index, or a poll would cost what the history costs.
- * (The time of compiling a plan is worth more than a poll, too.) */
 /* --- the statement ------------------------------------------------------- */
 
 /* The first row is about the server: all of it in one value, because a value
