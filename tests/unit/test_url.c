@@ -162,6 +162,8 @@ static void shown(void **state)
          "postgresql://h/db?p%61ssword=***"},
         {"https://h/?accessToken=secret", "https://h/?accessToken=***"},
         {"kafka://h:9092/?x=1", "kafka://h:9092/?x=1"},
+        {"postgresql://u:secret@h/db?options=x-secret-secret&a=b",
+         "postgresql://u:***@h/db?options=x-***-***&a=b"},
         {"postgresql://u:secret/secret@h/db", "postgresql:***"},
         {"postgresql://u:se?cret@h/db", "postgresql:***"},
         {"postgresql://u:secret@x@h/db", "postgresql:***"},

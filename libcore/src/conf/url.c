@@ -322,9 +322,9 @@ static bool secret_param(const char *name)
     return false;
 }
 
-/* The query as it was written, but secrets. */
-static void print_query(const struct ot_url *url, const char *p,
-                        struct ot_buffer *out)
+/* The query as it was written, but parameters that are secrets. */
+static void print_params(const struct ot_url *url, const char *p,
+                         struct ot_buffer *out)
 {
     ot_buffer_putc(out, '?');
     for (size_t i = 0; i < url->nparams; i++) {
@@ -342,6 +342,29 @@ static void print_query(const struct ot_url *url, const char *p,
             p++;
         }
     }
+}
+
+/* A password that somebody wrote into the query a second time, under whatever
+ * name, is not printed there either. */
+static void print_query(const struct ot_url *url, const char *p,
+                        struct ot_buffer *out)
+{
+    const char *secret = url->password != NULL ? url->password : "";
+    size_t n = strlen(secret);
+    struct ot_buffer shown = {0};
+    const char *at;
+
+    print_params(url, p, &shown);
+    out->failed |= shown.failed;
+    if (!shown.failed) {
+        for (p = shown.p; n > 0 && (at = strstr(p, secret)) != NULL;
+             p = at + n) {
+            ot_buffer_add(out, p, (size_t)(at - p));
+            ot_buffer_puts(out, "***");
+        }
+        ot_buffer_puts(out, p);
+    }
+    ot_buffer_free(&shown);
 }
 
 /* text is well-formed: its only @ before the path ends the user's part. */
