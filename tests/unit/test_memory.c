@@ -7,11 +7,13 @@
 #include <cmocka.h>
 
 #include "store/memory/memory.h"
+#include "support/alloc_fail.h"
 
 struct world {
     struct ot_memory *m;
     struct ot_store *s;
     struct outtray_conf *conf;
+    int64_t fence;
 };
 
 static int set_up(void **state)
@@ -171,6 +173,73 @@ static void clock_and_broken_answers(void **state)
     }
 }
 
+/* A write for which there is no memory changes nothing, at whatever allocation
+ * it fails. */
+static int write_held(void *ctx)
+{
+    static const struct ot_range gaps[] = {{2, 3}, {5, 5}};
+    static const struct ot_held held[] = {
+        {.seq = 1, .state = OT_HELD_DEAD, .error = "first, again"},
+        {.seq = 4, .state = OT_HELD_DEAD, .error = "fourth"},
+    };
+    struct world *w = ctx;
+    struct ot_write_request q = {.fence = w->fence,
+                                 .position = 9,
+                                 .gaps_put = gaps,
+                                 .ngaps_put = OT_COUNT(gaps),
+                                 .held_put = held,
+                                 .nheld_put = OT_COUNT(held),
+                                 .set_paused = -1};
+    struct ot_reply reply, after;
+
+    w->s->ops->write(w->s, &q);
+    assert_true(w->s->ops->next(w->s, &reply));
+    alloc_fail.left = -1;
+    w->s->ops->load(w->s);
+    assert_true(w->s->ops->next(w->s, &after));
+    assert_int_equal(after.code, 0);
+    assert_int_equal(after.cursor.position, reply.code == 0 ? 9 : 1);
+    assert_int_equal(after.cursor.nheld, reply.code == 0 ? 2 : 1);
+    assert_int_equal(after.cursor.ngaps, reply.code == 0 ? 2 : 0);
+    assert_int_equal(after.cursor.held[0].state,
+                     reply.code == 0 ? OT_HELD_DEAD : OT_HELD_RETRYING);
+    if (reply.code != 0)
+        assert_int_equal(reply.write.fate, OT_FATE_UNKNOWN);
+    return reply.code;
+}
+
+static void writes_all_or_nothing(void **state)
+{
+    struct ot_held first = {
+        .seq = 1, .state = OT_HELD_RETRYING, .error = "first"};
+    struct ot_lease_request lease = {.take = true, .ttl_us = 1000000};
+    struct ot_write_request q = {
+        .position = 1, .held_put = &first, .nheld_put = 1, .set_paused = -1};
+    long failed = 0;
+
+    (void)state;
+    for (int code = OUTTRAY_E_NOMEM; code != 0; failed++) {
+        struct ot_reply reply;
+        struct world *w;
+
+        /* All that the library frees, it must have taken the same way. */
+        alloc_fail_at(-1);
+        assert_int_equal(set_up((void **)&w), 0);
+        w->s->ops->lease(w->s, &lease);
+        assert_true(w->s->ops->next(w->s, &reply));
+        q.fence = w->fence = reply.lease.fence;
+        w->s->ops->write(w->s, &q);
+        assert_true(w->s->ops->next(w->s, &reply));
+        assert_int_equal(reply.write.fate, OT_WRITTEN);
+        alloc_fail_at(failed);
+        code = write_held(w);
+        tear_down((void **)&w);
+        alloc_fail_off();
+        assert_int_equal(alloc_fail.live, 0);
+    }
+    assert_true(failed > 3);
+}
+
 static void by_url(void **state)
 {
     struct outtray_conf *conf = outtray_conf_new();
@@ -190,9 +259,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(visible_before_unlocked),
-        TEST(crash),
-        TEST(clock_and_broken_answers),
+        TEST(visible_before_unlocked),  TEST(crash),
+        TEST(clock_and_broken_answers), cmocka_unit_test(writes_all_or_nothing),
         cmocka_unit_test(by_url),
     };
 

@@ -71,6 +71,9 @@ struct ot_buffer {
     bool failed;
 };
 
+/* Room for n more bytes, which a later call then cannot lack. false: there is no
+ * memory, and nothing has changed; this failure does not stick. */
+bool ot_buffer_room(struct ot_buffer *, size_t n);
 void ot_buffer_add(struct ot_buffer *, const void *p, size_t n);
 void ot_buffer_puts(struct ot_buffer *, const char *s);
 void ot_buffer_slice(struct ot_buffer *, struct ot_slice s);

@@ -29,6 +29,16 @@ static bool reserve(struct ot_buffer *b, size_t n)
     return true;
 }
 
+bool ot_buffer_room(struct ot_buffer *b, size_t n)
+{
+    bool failed = b->failed;
+
+    if (reserve(b, n))
+        return true;
+    b->failed = failed;
+    return false;
+}
+
 void ot_buffer_add(struct ot_buffer *b, const void *p, size_t n)
 {
     if (!reserve(b, n))

@@ -152,7 +152,7 @@ int64_t ot_memory_enqueue(struct ot_memory_tx *tx, const struct ot_event *e)
     struct row row = {.tx = tx};
     static const struct ot_uuid none;
 
-    if (!copy_event(&row, e))
+    if (!ot_buffer_room(&m->rows, sizeof(row)) || !copy_event(&row, e))
         return 0;
     row.event.seq = ot_memory_draw(tx);
     row.event.filtered = false;
@@ -163,10 +163,6 @@ int64_t ot_memory_enqueue(struct ot_memory_tx *tx, const struct ot_event *e)
     if (row.event.created_us == 0)
         row.event.created_us = memory_now_us(m);
     ot_buffer_add(&m->rows, &row, sizeof(row));
-    if (m->rows.failed) {
-        ot_free(row.memory);
-        return 0;
-    }
     return row.event.seq;
 }
 
@@ -287,16 +283,14 @@ int64_t ot_memory_command(struct ot_memory *m, const char *subscription,
 {
     struct command_row row = {
         .command = {.id = m->last_command + 1, .verb = verb, .seq = seq},
-        .subscription = ot_strdup(subscription),
     };
 
+    if (!ot_buffer_room(&m->commands, sizeof(row)))
+        return 0;
+    row.subscription = ot_strdup(subscription);
     if (row.subscription == NULL)
         return 0;
     ot_buffer_add(&m->commands, &row, sizeof(row));
-    if (m->commands.failed) {
-        ot_free(row.subscription);
-        return 0;
-    }
     return ++m->last_command;
 }
 

@@ -303,7 +303,7 @@ static void read_now(struct relay *r, const struct ot_read_request *q,
     for (size_t i = 0; i < q->ngaps; i++)
         add_range(r, q, q->gaps[i], reply);
     add_range(r, q, (struct ot_range){q->position + 1, INT64_MAX}, reply);
-    if (r->holders.failed || r->xip.failed)
+    if ((q->with_locks && r->holders.failed) || r->xip.failed)
         reply->code = ot_fail_nomem(&reply->err);
     if (reply->code == 0) {
         out->rows = ot_rows_finish(&r->rows);
@@ -374,6 +374,7 @@ static void del_gap(struct cursor *c, int64_t first)
     c->gaps.n -= sizeof(*gaps);
 }
 
+/* There is room for it. */
 static void put_gap(struct cursor *c, struct ot_range gap)
 {
     struct ot_range *gaps;
@@ -381,8 +382,6 @@ static void put_gap(struct cursor *c, struct ot_range gap)
 
     del_gap(c, gap.first);
     ot_buffer_add(&c->gaps, &gap, sizeof(gap));
-    if (c->gaps.failed)
-        return;
     gaps = (void *)c->gaps.p;
     n = c->gaps.n / sizeof(*gaps);
     while (gaps[i].first < gap.first)
@@ -405,25 +404,58 @@ static void del_held(struct cursor *c, int64_t seq)
     c->held.n -= sizeof(*held);
 }
 
-static void put_held(struct cursor *c, const struct ot_held *h)
+/* Takes over the text of the row; there is room for it. */
+static void put_held(struct cursor *c, struct held_row row)
 {
-    struct held_row row = {.held = *h}, *held;
+    struct held_row *held;
     size_t n, i = 0;
 
-    del_held(c, h->seq);
-    row.error = h->error != NULL ? ot_strdup(h->error) : NULL;
-    row.held.error = NULL;
+    del_held(c, row.held.seq);
     ot_buffer_add(&c->held, &row, sizeof(row));
-    if (c->held.failed) {
-        ot_free(row.error);
-        return;
-    }
     held = (void *)c->held.p;
     n = c->held.n / sizeof(*held);
-    while (held[i].held.seq < h->seq)
+    while (held[i].held.seq < row.held.seq)
         i++;
     memmove(&held[i + 1], &held[i], (n - i - 1) * sizeof(*held));
     held[i] = row;
+}
+
+static void free_held(struct held_row *rows, size_t n)
+{
+    for (size_t i = 0; rows != NULL && i < n; i++)
+        ot_free(rows[i].error);
+    ot_free(rows);
+}
+
+/* All that the puts of a write need, so that from then on nothing can fail: all
+ * of it or nothing. out is an array of nheld_put rows. */
+static bool make_room(struct cursor *c, const struct ot_write_request *q,
+                      struct held_row **out)
+{
+    struct held_row *rows = NULL;
+
+    *out = NULL;
+    if (!ot_buffer_room(&c->gaps, q->ngaps_put * sizeof(struct ot_range)) ||
+        !ot_buffer_room(&c->held, q->nheld_put * sizeof(*rows)))
+        return false;
+    if (q->nheld_put == 0)
+        return true;
+    rows = ot_alloc_zero(q->nheld_put, sizeof(*rows));
+    if (rows == NULL)
+        return false;
+    for (size_t i = 0; i < q->nheld_put; i++) {
+        const char *error = q->held_put[i].error;
+
+        rows[i].held = q->held_put[i];
+        rows[i].held.error = NULL;
+        rows[i].error = error != NULL ? ot_strdup(error) : NULL;
+        if (error != NULL && rows[i].error == NULL) {
+            free_held(rows, q->nheld_put);
+            return false;
+        }
+    }
+    *out = rows;
+    return true;
 }
 
 static void del_command(struct relay *r, int64_t id)
@@ -445,10 +477,15 @@ static void write_now(struct relay *r, const struct ot_write_request *q,
                       struct ot_reply *reply)
 {
     struct cursor *c = fenced(r, q->fence);
+    struct held_row *held;
 
     if (c == NULL ||
         !ot_incarnation_allows(&q->incarnation, &r->m->incarnation)) {
         reply->write.fate = OT_REFUSED;
+        return;
+    }
+    if (!make_room(c, q, &held)) {
+        reply->code = ot_fail_nomem(&reply->err);
         return;
     }
     reply->write.fate = OT_WRITTEN;
@@ -460,7 +497,8 @@ static void write_now(struct relay *r, const struct ot_write_request *q,
     for (size_t i = 0; i < q->nheld_del; i++)
         del_held(c, q->held_del[i]);
     for (size_t i = 0; i < q->nheld_put; i++)
-        put_held(c, &q->held_put[i]);
+        put_held(c, held[i]);
+    ot_free(held); /* the texts are with the cursor now */
     for (size_t i = 0; i < q->ncommands_done; i++)
         del_command(r, q->commands_done[i]);
     if (q->set_paused >= 0)

@@ -1,0 +1,139 @@
+/* test_turns_memory.c - the story on the memory store. */
+#include "turns.h"
+
+#include "store/memory/inside.h"
+
+static struct ot_memory *m;
+static struct ot_memory_tx *writers[2];
+static struct outtray_conf *conf;
+
+static void make(void)
+{
+    m = ot_memory_new();
+    conf = outtray_conf_new();
+    assert_true(m != NULL && conf != NULL);
+}
+
+static void drop(void)
+{
+    ot_memory_free(m);
+    outtray_conf_free(conf);
+}
+
+static int open_store(struct ot_store **out, struct ot_uuid owner,
+                      struct outtray_error *err)
+{
+    return ot_memory_open(m, out, conf, owner, NULL, err);
+}
+
+static int begin(int writer)
+{
+    writers[writer] = ot_memory_begin(m);
+    return writers[writer] != NULL ? 0 : OUTTRAY_E_NOMEM;
+}
+
+static int put(int writer, const struct ot_event *e)
+{
+    return ot_memory_enqueue(writers[writer], e) != 0 ? 0 : OUTTRAY_E_NOMEM;
+}
+
+static int commit(int writer)
+{
+    ot_memory_commit(writers[writer]);
+    return 0;
+}
+
+static void rollback(int writer)
+{
+    ot_memory_rollback(writers[writer]);
+}
+
+static int command(enum ot_verb verb, int64_t seq)
+{
+    return ot_memory_command(m, "main", verb, seq) != 0 ? 0 : OUTTRAY_E_NOMEM;
+}
+
+static int64_t asked(void)
+{
+    return (int64_t)(m->commands.n / sizeof(struct command_row));
+}
+
+static size_t dead(int64_t *seqs, int *numbers, size_t max)
+{
+    const struct cursor *c = memory_cursor(m, "main");
+    const struct held_row *held = (const void *)c->held.p;
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->held.n / sizeof(*held) && n < max; i++) {
+        if (held[i].held.state != OT_HELD_DEAD)
+            continue;
+        seqs[n] = held[i].held.seq;
+        numbers[n] = turn_number(memory_row(m, seqs[n])->event.payload);
+        n++;
+    }
+    return n;
+}
+
+static int64_t left(void)
+{
+    const struct cursor *c = memory_cursor(m, "main");
+
+    return asked() + (int64_t)(c->gaps.n / sizeof(struct ot_range) +
+                               c->held.n / sizeof(struct held_row));
+}
+
+static const struct outbox outbox = {
+    .name = "memory",
+    .gaps = true,
+    .make = make,
+    .drop = drop,
+    .open = open_store,
+    .begin = begin,
+    .put = put,
+    .commit = commit,
+    .rollback = rollback,
+    .command = command,
+    .asked = asked,
+    .dead = dead,
+    .left = left,
+};
+
+static void without_a_fault(void **state)
+{
+    (void)state;
+    turn_run(&outbox, TURN_NOTHING, 0);
+}
+
+static void allocations(void **state)
+{
+    (void)state;
+    turn_each(&outbox, TURN_ALLOC, 5000);
+    turn_each(&outbox, TURN_ALLOCS, 5000);
+}
+
+static void requests(void **state)
+{
+    (void)state;
+    turn_each(&outbox, TURN_LOST, 5000);
+    turn_each(&outbox, TURN_LANDED, 5000);
+    turn_each(&outbox, TURN_BUSY, 5000);
+}
+
+static void outcomes(void **state)
+{
+    (void)state;
+    for (int kind = TURN_SINK; kind <= TURN_ROOM; kind++)
+        turn_each(&outbox, (enum turn_kind)kind, 5000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_fault),
+        cmocka_unit_test(allocations),
+        cmocka_unit_test(requests),
+        cmocka_unit_test(outcomes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
