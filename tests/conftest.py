@@ -86,11 +86,12 @@ def own_pg():
 @pytest.fixture
 def own_kafka(tmp_path_factory):
     """Makes Kafkas for tests that kill or pause nodes:
-    own_kafka(count=1, properties="")."""
+    own_kafka(count=1, properties="", proxied=0)."""
     made = []
 
-    def make(count=1, properties=""):
-        made.append(Kafka(tmp_path_factory.mktemp("kafka"), count, properties))
+    def make(count=1, properties="", proxied=0):
+        folder = tmp_path_factory.mktemp("kafka")
+        made.append(Kafka(folder, count, properties, proxied=proxied))
         return made[-1].start()
 
     yield make

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import process
+from fault_proxy import FaultProxy
 from pg_server import cache, maven
 from process import Process
 
@@ -21,9 +22,9 @@ PROPERTIES = """\
 node.id={node}
 process.roles={roles}
 listeners={listeners}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map={protocols}
 controller.quorum.voters=1@127.0.0.1:{controller}
 log.dirs={data}
 num.partitions=6
@@ -159,11 +160,14 @@ class Node:
 
 
 class Kafka:
-    """A cluster of `count` nodes under `folder`; nodes[0] is node 1."""
+    """A cluster of `count` nodes under `folder`; nodes[0] is node 1. So many
+    further listeners of each node as `proxied` says tell their clients the
+    ports of proxies, see `proxies`."""
 
-    def __init__(self, folder, count=1, properties="", heap="512m"):
+    def __init__(self, folder, count=1, properties="", heap="512m", proxied=0):
         self.folder = pathlib.Path(folder)
         self.properties = properties
+        self.proxied = [[] for _ in range(proxied)]
         self.nodes = [Node(self.folder / f"n{i + 1}", heap) for i in range(count)]
         self.bootstrap = None
 
@@ -205,11 +209,32 @@ class Kafka:
             node.halt()
         (self.folder / "bootstrap").unlink(missing_ok=True)
 
+    def proxies(self, number):
+        """Proxies before all nodes, for the clients of one listener: `url`
+        goes into --sink."""
+        made = [
+            FaultProxy(("127.0.0.1", listener), port)
+            for listener, port in self.proxied[number]
+        ]
+        return made, "kafka://" + ",".join(proxy.address for proxy in made)
+
+    def _proxied(self):
+        """Listeners of a node, what they advertise, and their protocols."""
+        listeners, advertised, protocols = "", "", ""
+        for number, ports in enumerate(self.proxied):
+            ports.append(process.free_ports(2))
+            listeners += f",PROXY{number}://127.0.0.1:{ports[-1][0]}"
+            advertised += f",PROXY{number}://127.0.0.1:{ports[-1][1]}"
+            protocols += f",PROXY{number}:PLAINTEXT"
+        return listeners, advertised, protocols
+
     def _write(self, index, port, controller, cluster):
         folder = self.nodes[index].folder
         data = folder / "data"
         data.mkdir(parents=True)
-        listeners = f"PLAINTEXT://127.0.0.1:{port}"
+        listeners = advertised = f"PLAINTEXT://127.0.0.1:{port}"
+        more, away, protocols = self._proxied()
+        listeners += more
         roles = "broker"
         if index == 0:
             listeners += f",CONTROLLER://127.0.0.1:{controller}"
@@ -218,7 +243,8 @@ class Kafka:
             node=index + 1,
             roles=roles,
             listeners=listeners,
-            port=port,
+            advertised=advertised + away,
+            protocols="CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT" + protocols,
             controller=controller,
             data=data,
             replicas=min(3, len(self.nodes)),

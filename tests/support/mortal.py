@@ -10,18 +10,18 @@ from pg_server import Postgres
 
 
 @contextlib.contextmanager
-def postgres():
+def postgres(**options):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    server = Postgres(folder / "1").start()
+    server = Postgres(folder / "1", **options).start()
     yield server
     server.stop()
     shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
-def kafka(folder):
-    cluster = Kafka(folder).start()
+def kafka(folder, **options):
+    cluster = Kafka(folder, **options).start()
     yield cluster
     cluster.stop()
 

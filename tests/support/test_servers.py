@@ -50,6 +50,26 @@ def test_postgres_checks_the_password_of_one_role(own_pg):
 
 
 @pytest.mark.timeout(120)
+def test_a_kafka_behind_proxies(own_kafka):
+    cluster = own_kafka(2, proxied=1)
+    proxies, url = cluster.proxies(0)
+    through = Topics(url.partition("//")[2])
+    topic = through.topic(replicas=2)
+    # Whoever asks a proxy is told of the proxies, and nobody else is.
+    for asked, ports in (
+        (through, {proxy.port for proxy in proxies}),
+        (
+            Topics(cluster.bootstrap),
+            {int(p[-5:]) for p in cluster.bootstrap.split(",")},
+        ),
+    ):
+        known = asked.admin().list_topics(topic, timeout=20)
+        assert {broker.port for broker in known.brokers.values()} == ports
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.mark.timeout(120)
 def test_kafka_nodes(own_kafka):
     cluster = own_kafka(2)
     topics = Topics(cluster.bootstrap)
