@@ -24,13 +24,18 @@ typedef int outtray_rc;
 
 #if defined(SWIGPYTHON)
 %include "python/python.i"
+#elif defined(SWIGLUA)
+%include "lua/lua.i"
 #endif
 
 %include "errors.i"
-%include "conf.i"
 %include "enqueue.i"
+/* A module of the builder alone has no client library behind it. */
+#if !defined(OUTTRAY_BUILD_ONLY)
+%include "conf.i"
 %include "relay.i"
 %include "batch.i"
 %include "schema.i"
 %include "sqlite.i"
 %include "cli.i"
+#endif

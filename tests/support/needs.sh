@@ -7,17 +7,29 @@
 NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
 NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn kcat curl"
+# shellcheck disable=SC2034
+NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted"
 
 # have NEED: is it here?
 have() {
     case $1 in
-    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | gcovr)
+    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | \
+        gcovr | swig | lua5.4 | luajit | busted)
         command -v "$1"
         ;;
     pkg-config) command -v pkg-config ;;
     sqlite3-shell) command -v sqlite3 ;;
     libuv | inih | jansson | sqlite3 | libpq | cmocka)
         pkg-config --exists "$1"
+        ;;
+    lua-dev) pkg-config --exists lua5.4 && pkg-config --exists luajit ;;
+    lua-libs)
+        for lua in lua5.4 luajit; do
+            $lua -e 'require "socket" require "cjson" require "luv"
+                     require "cqueues" require "luasql.postgres"
+                     require "luasql.sqlite3" require "dbd.postgresql"
+                     require "dbd.sqlite3"' || return 1
+        done
         ;;
     rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
     python) "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ;;
@@ -75,6 +87,18 @@ describe() {
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
+    swig) title=SWIG packages=swig ;;
+    lua5.4 | luajit) title=$1 packages=$1 ;;
+    lua-dev)
+        title="the headers of Lua 5.4 and LuaJIT"
+        packages="liblua5.4-dev libluajit-5.1-dev"
+        ;;
+    lua-libs)
+        title="libraries of Lua for the tests"
+        packages="lua-socket lua-cjson lua-luv lua-cqueues lua-sql-postgres
+                  lua-sql-sqlite3 lua-dbi-postgresql lua-dbi-sqlite3"
+        ;;
+    busted) title=busted packages=lua-busted ;;
     shellcheck) title="ShellCheck" packages=shellcheck ;;
     esac
 }
