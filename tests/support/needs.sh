@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034 # used by ./dev
 NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
-NEEDS_SERVERS="python postgres psql sqlite3-shell java mvn kcat curl"
+NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl"
 # shellcheck disable=SC2034
 NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted"
 
@@ -17,6 +17,7 @@ have() {
         gcovr | swig | lua5.4 | luajit | busted)
         command -v "$1"
         ;;
+    pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
     pkg-config) command -v pkg-config ;;
     sqlite3-shell) command -v sqlite3 ;;
     libuv | inih | jansson | sqlite3 | libpq | cmocka)
@@ -78,6 +79,7 @@ describe() {
         ;;
     python-dev) title="the headers of Python" packages=python3-dev ;;
     postgres) title="a PostgreSQL server (initdb)" packages=postgresql ;;
+    pgbouncer) title="pgbouncer (the suites relay and crash use it)" packages=pgbouncer ;;
     psql) title="psql" packages=postgresql-client ;;
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;
     curl) title="curl (examples of the docs use it)" packages=curl ;;

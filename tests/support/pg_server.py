@@ -137,6 +137,10 @@ class Postgres:
         """SIGKILL for the postmaster and every backend."""
         self._signal_all(signal.SIGKILL)
 
+    def crash(self):
+        """An immediate shutdown: the next start recovers."""
+        self.process.stop(signal.SIGQUIT)
+
     def pause(self):
         """SIGSTOP for the postmaster and every backend."""
         self._signal_all(signal.SIGSTOP)
@@ -162,7 +166,7 @@ class Postgres:
         if self.version == "system":
             return system_bin()
         folder = maven_bin(self.version)
-        if self._as() and not self._may_read(folder):
+        if self.user() and not self._may_read(folder):
             # The cache is root's alone; the server runs as another user.
             copy = self.folder / "postgresql"
             if not copy.exists():
@@ -171,7 +175,7 @@ class Postgres:
             return copy / "bin"
         return folder
 
-    def _as(self):
+    def user(self):
         """Options for subprocess: which user the server runs as."""
         if os.getuid() != 0:
             return {}
@@ -188,11 +192,11 @@ class Postgres:
         raise RuntimeError("PostgreSQL refuses root, and there is no other user")
 
     def _may_read(self, path):
-        return not subprocess.run(["test", "-x", str(path)], **self._as()).returncode
+        return not subprocess.run(["test", "-x", str(path)], **self.user()).returncode
 
     def _make_folder(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        user = self._as()
+        user = self.user()
         if user:
             os.chown(self.folder, user["user"], user["group"])
             if not self._may_read(self.folder):
@@ -206,7 +210,7 @@ class Postgres:
         command = [bin_folder / "initdb", "-D", self.data, "-U", "postgres"]
         command += ["-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, **self._as()
+            command, cwd=self.folder, capture_output=True, text=True, **self.user()
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
@@ -238,7 +242,7 @@ class Postgres:
                 preexec_fn=(lambda: process.end_with_parent(signal.SIGQUIT))
                 if bound
                 else None,
-                **self._as(),
+                **self.user(),
             )
         child.returncode = 0  # looked after through Process, not Popen
         running = Process(child.pid)
@@ -249,7 +253,7 @@ class Postgres:
                 lines = pid_file.read_text().splitlines()
             except FileNotFoundError:
                 lines = []
-            if len(lines) > 7 and re.match("ready", lines[7]):
+            if len(lines) > 7 and re.match("ready|standby", lines[7]):
                 return True
             if time.monotonic() > end:
                 running.stop(signal.SIGQUIT)

@@ -238,6 +238,15 @@ static bool owned(struct ot_engine *e, const struct ot_cursor_reply *cursor)
     return true;
 }
 
+/* A connection that comes and goes writes no line each time. */
+static enum ot_level resumed(struct ot_engine *e)
+{
+    if (e->resumed_us != 0 && e->now_us - e->resumed_us < OT_RESUMED_US)
+        return OT_DEBUG;
+    e->resumed_us = e->now_us;
+    return OT_INFO;
+}
+
 void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
 {
     const struct ot_cursor_reply *cursor = &reply->cursor;
@@ -268,7 +277,7 @@ void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
     e->commands_us = e->now_us;
     e->write_us = e->now_us;
     e->dirty = true;
-    ot_log(e->log, OT_INFO, "engine",
+    ot_log(e->log, resumed(e), "engine",
            "relaying from %lld under fence %lld, %zu gaps, %zu held",
            (long long)cursor->position, (long long)e->lease.fence,
            cursor->ngaps, cursor->nheld);

@@ -24,9 +24,10 @@
 #define OT_BARRIER_US  INT64_C(5000)    /* then a write forces the flush */
 #define OT_IN_MEMORY   INT64_C(1000000) /* longest backoff in the window */
 #define OT_SLOW_US     INT64_C(3000000) /* a sink that needs so long is news */
-#define OT_RECHECK_US  INT64_C(5000000) /* after a refusal */
+#define OT_RECHECK_US  INT64_C(3000000) /* after a refusal */
 #define OT_FAILED_MIN  INT64_C(100000)  /* pause after a failed request … */
-#define OT_FAILED_MAX  INT64_C(5000000) /* … doubling up to this */
+#define OT_RESUMED_US  INT64_C(10000000)
+#define OT_FAILED_MAX  INT64_C(3000000) /* … doubling up to this */
 #define OT_BACK_US     INT64_C(1000000) /* a clock set back, not a slow answer */
 #define OT_GAP_POLL_US INT64_C(50000)   /* longest poll while gaps are open */
 
@@ -142,10 +143,11 @@ struct ot_engine {
     enum ot_phase phase;
     uint64_t epoch; /* a reply to a request of an older one is void */
     struct ot_asked asked[OT_REPLY_KINDS];
-    int64_t failed_us; /* last pause after a failure */
-    bool nomem;        /* state is damaged: reset before anything else */
-    bool abandon;      /* the sink must give up what it has */
-    bool abandoned;    /* stopping: it was told */
+    int64_t failed_us;  /* last pause after a failure */
+    int64_t resumed_us; /* when it was last told that it relays */
+    bool nomem;         /* state is damaged: reset before anything else */
+    bool abandon;       /* the sink must give up what it has */
+    bool abandoned;     /* stopping: it was told */
     bool stopping;
     int64_t soft_us, hard_us;
     bool taking;    /* the lease request under way takes; else it renews */

@@ -18,6 +18,9 @@
 /* Rounds of reading in one go: a large result comes in many pieces. */
 #define ROUNDS 256
 
+/* After so long without an alarm the next one comes early again. */
+static const int64_t CALM_US = 60000000;
+
 static bool ready(int fd, short events)
 {
     struct pollfd p = {.fd = fd, .events = events};
@@ -42,6 +45,7 @@ void ot_pg_link_ask(struct ot_pg_link *link, struct ot_pg_job *job)
 
 void ot_pg_link_close(struct ot_pg_link *link)
 {
+    ot_pg_probe_end(&link->probe);
     PQfinish(link->conn);
     link->conn = NULL;
     link->phase = OT_PG_OFF;
@@ -67,9 +71,10 @@ static int connect_start(struct ot_pg_link *link, int64_t now_us,
     PQsetNoticeProcessor(link->conn, notice, link);
     link->phase = OT_PG_CONNECTING;
     link->generation +=
-        OT_PG_LINKS; /* the number of the last socket may be used again */
+        OT_PG_SOCKETS; /* the number of the last socket may be used again */
     link->poll = PGRES_POLLING_WRITING;
     link->deadline_us = now_us + link->connect_us;
+    link->look_us = now_us + link->network_us / 2;
     return 0;
 }
 
@@ -83,6 +88,39 @@ static int connected(struct ot_pg_link *link, struct outtray_error *err)
     return 0;
 }
 
+/* Is there a way past an attempt that hangs? Another one begins beside it, with
+ * the next host if there are several; who comes first is taken. */
+static bool second_attempt(struct ot_pg_link *link, int64_t now_us)
+{
+    struct ot_pg_probe *probe = &link->probe;
+    uint32_t generation = probe->generation;
+
+    if (probe->conn == NULL && now_us >= link->look_us)
+        ot_pg_probe_connect(probe, link->conf, ++link->attempt, now_us);
+    if (probe->conn == NULL)
+        return false;
+    switch (ot_pg_probe_service(probe)) {
+    case OT_PG_ANSWERED:
+        PQfinish(link->conn);
+        link->conn = ot_pg_probe_take(probe);
+        PQsetNoticeProcessor(link->conn, notice, link);
+        generation = probe->generation;
+        probe->generation = link->generation;
+        link->generation = generation;
+        return true;
+    case OT_PG_LOOKING:
+        if (now_us < probe->began_us + link->network_us / 2)
+            return false;
+        link->look_us = now_us;
+        break;
+    default:
+        link->look_us = now_us + link->network_us / 4;
+        break;
+    }
+    ot_pg_probe_end(probe);
+    return false;
+}
+
 static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
                          struct outtray_error *err)
 {
@@ -94,12 +132,14 @@ static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
             break;
         link->poll = PQconnectPoll(link->conn);
         link->generation +=
-            OT_PG_LINKS; /* it may have gone on to another address */
+            OT_PG_SOCKETS; /* it may have gone on to another address */
         if (link->poll == PGRES_POLLING_FAILED)
             return ot_pg_fail_connect(err, link->conn);
         if (link->poll == PGRES_POLLING_OK)
             return connected(link, err);
     }
+    if (second_attempt(link, now_us))
+        return connected(link, err);
     if (now_us < link->deadline_us)
         return 0;
     link->attempt++;
@@ -108,6 +148,83 @@ static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
                    "host and port of store.url",
                    PQdb(link->conn), PQhost(link->conn),
                    (long long)(link->connect_us / 1000));
+}
+
+/* --- silence ------------------------------------------------------------- */
+
+/* There is a sign of life, or a request to which one is due. */
+static void heard(struct ot_pg_link *link, int64_t now_us)
+{
+    ot_pg_probe_end(&link->probe);
+    link->deadline_us = now_us + link->silence_us;
+    link->look_us = now_us + link->patience_us / 2;
+    link->forlorn_us = now_us + link->patience_us;
+}
+
+/* The next alarm takes twice as long, if it comes soon: a server that answers
+ * nobody in time may all the same do its work, and must get to its end. */
+static int give_up(struct ot_pg_link *link, int64_t now_us, const char *what,
+                   struct outtray_error *err)
+{
+    bool again = link->alarm_us != 0 && now_us < link->alarm_us + CALM_US;
+
+    link->alarm_us = now_us;
+    link->patience_us = again ? link->patience_us * 2 : link->network_us * 2;
+    if (link->patience_us > link->silence_us)
+        link->patience_us = link->silence_us;
+    return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE, "%s: %s",
+                   link->queue[0]->what, what);
+}
+
+/* Whom the server is asked about. A pooler has no such process: to have got
+ * an answer where the session's own first statement has none says enough. Later
+ * its sessions change, and only its life can be asked for. */
+static int process_of(const struct ot_pg_link *link)
+{
+    return link->ours || link->greeting_due ? PQbackendPID(link->conn) : 0;
+}
+
+/* A request is out and nothing comes back. */
+static int watch(struct ot_pg_link *link, int64_t now_us,
+                 struct outtray_error *err)
+{
+    enum ot_pg_finding found = OT_PG_LOOKING;
+
+    if (now_us >= link->deadline_us)
+        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                       "%s: the server said nothing for %lld ms",
+                       link->queue[0]->what,
+                       (long long)(link->silence_us / 1000));
+    if (link->probe.conn == NULL && now_us >= link->look_us)
+        ot_pg_probe_ask(&link->probe, link->conf, link->conn, process_of(link),
+                        now_us);
+    if (link->probe.conn != NULL)
+        found = ot_pg_probe_service(&link->probe);
+    switch (found) {
+    case OT_PG_FORSAKEN:
+        return give_up(link, now_us,
+                       "the server answered, or waits for the request: the "
+                       "connection has lost something",
+                       err);
+    case OT_PG_ANSWERED:
+        ot_pg_probe_end(&link->probe);
+        link->look_us = now_us + link->patience_us / 2;
+        link->forlorn_us = now_us + link->patience_us;
+        break;
+    case OT_PG_NO_ANSWER:
+        ot_pg_probe_end(&link->probe);
+        link->look_us = now_us + link->patience_us / 8;
+        break;
+    case OT_PG_LOOKING:
+        break;
+    }
+    if (now_us < link->forlorn_us)
+        return 0;
+    return give_up(
+        link, now_us,
+        "the database has not answered in time, nor does it answer a "
+        "new connection",
+        err);
 }
 
 /* --- sending and receiving ----------------------------------------------- */
@@ -155,7 +272,7 @@ static int send_job(struct ot_pg_link *link, struct outtray_error *err)
     link->running = true;
     link->statement = 0;
     link->syncs = 0;
-    link->deadline_us = ot_now_us() + link->silence_us;
+    heard(link, ot_now_us());
     ot_crash_point("postgres.send");
     if ((!link->greeted && !greet(link)) ||
         !ot_pg_script_send(&job->script, link->conn, plans))
@@ -308,7 +425,7 @@ static int receive(struct ot_pg *pg, struct ot_pg_link *link, int64_t now_us,
             return 0;
         good = PQconsumeInput(link->conn) == 1;
         ot_crash_point("postgres.heard");
-        link->deadline_us = now_us + link->silence_us;
+        heard(link, now_us);
         hear(pg, link);
         if (!good || PQstatus(link->conn) == CONNECTION_BAD)
             return broken(link, err);
@@ -338,24 +455,36 @@ int ot_pg_link_service(struct ot_pg *pg, struct ot_pg_link *link,
         if (code == 0)
             code = receive(pg, link, now_us, err);
     }
-    if (code == 0 && link->running && now_us >= link->deadline_us)
-        code =
-            ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
-                    "%s: the server said nothing for %lld ms",
-                    link->queue[0]->what, (long long)(link->silence_us / 1000));
+    if (code == 0 && link->running)
+        code = watch(link, now_us, err);
     return code;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When the probe goes out, or has had its time. */
+static int64_t probe_due(const struct ot_pg_link *link, int64_t time_us)
+{
+    return link->probe.conn == NULL ? link->look_us
+                                    : link->probe.began_us + time_us;
 }
 
 int64_t ot_pg_link_deadline(const struct ot_pg_link *link)
 {
     if (link->phase == OT_PG_OFF)
         return link->nqueue > 0 ? 0 : OT_NEVER;
-    if (link->phase == OT_PG_CONNECTING || link->running)
-        return link->deadline_us;
+    if (link->phase == OT_PG_CONNECTING)
+        return sooner(link->deadline_us, probe_due(link, link->network_us / 2));
+    if (link->running)
+        return sooner(link->deadline_us,
+                      probe_due(link, link->forlorn_us - link->probe.began_us));
     return link->nqueue > 0 ? 0 : OT_NEVER;
 }
 
-bool ot_pg_link_fd(const struct ot_pg_link *link, struct ot_fd *out)
+static bool link_fd(const struct ot_pg_link *link, struct ot_fd *out)
 {
     if (link->phase == OT_PG_OFF)
         return false;
@@ -369,4 +498,15 @@ bool ot_pg_link_fd(const struct ot_pg_link *link, struct ot_fd *out)
         out->write = link->unsent;
     }
     return out->fd >= 0;
+}
+
+size_t ot_pg_link_fds(const struct ot_pg_link *link, struct ot_fd out[2])
+{
+    size_t n = 0;
+
+    if (link_fd(link, &out[n]))
+        n++;
+    if (ot_pg_probe_fd(&link->probe, &out[n]))
+        n++;
+    return n;
 }

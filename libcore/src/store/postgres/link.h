@@ -8,6 +8,7 @@
 #define OT_PG_LINK_H
 
 #include "conf/conf.h"
+#include "store/postgres/probe.h"
 #include "store/postgres/script.h"
 #include "store/store.h"
 
@@ -43,6 +44,7 @@ struct ot_pg_link {
     const struct ot_log *log;
     int64_t connect_us; /* time-outs */
     int64_t silence_us; /* a job whose server says nothing for so long */
+    int64_t network_us; /* a silence that nobody explains */
     unsigned attempt;   /* which of several hosts comes first: counted up when
                          nobody answers */
     PGconn *conn;
@@ -62,6 +64,12 @@ struct ot_pg_link {
     struct ot_pg_plans plans;
     bool replan;         /* an error: forget them when the job ends */
     int64_t deadline_us; /* connected, or heard of, by then */
+    struct ot_pg_probe probe;
+    int64_t look_us;     /* silent: when the probe is sent out next */
+    int64_t forlorn_us;  /* silent: somebody must have answered by then */
+    int64_t patience_us; /* from the silence to there: network_us, more after
+                            alarms, which may be wrong */
+    int64_t alarm_us;    /* the last one */
     struct ot_pg_job *queue[OT_PG_JOBS];
     size_t nqueue;
 };
@@ -78,7 +86,8 @@ int ot_pg_link_service(struct ot_pg *, struct ot_pg_link *, int64_t now_us,
                        struct outtray_error *err);
 /* When service has to be called if its descriptor does not become ready. */
 int64_t ot_pg_link_deadline(const struct ot_pg_link *);
-bool ot_pg_link_fd(const struct ot_pg_link *, struct ot_fd *out);
+/* Its own descriptor and that of its probe; returns their number. */
+size_t ot_pg_link_fds(const struct ot_pg_link *, struct ot_fd out[2]);
 /* Disconnect and forget the queue. */
 void ot_pg_link_close(struct ot_pg_link *);
 

@@ -34,10 +34,11 @@ static void add_number(struct params *p, const char *name, int64_t n)
 }
 
 /* Keepalives notice a dead peer while nothing is under way, tcp_user_timeout
- * while something is: each covers half of the black holes. */
+ * while something is: each covers half of the black holes. A little before the
+ * time, so that it is told in time. */
 static void add_timeouts(struct params *p, const struct outtray_conf *conf)
 {
-    int64_t ms = ot_conf_int(conf, "store.network_timeout_ms");
+    int64_t ms = ot_conf_int(conf, "store.network_timeout_ms") * 9 / 10;
     int64_t idle_s = ms / 2000 > 1 ? ms / 2000 : 1;
 
     add_number(p, "connect_timeout",
@@ -197,13 +198,30 @@ static int start(PGconn **out, const struct params *p,
     return code;
 }
 
+/* Which of the servers. */
+struct place {
+    unsigned attempt;
+    unsigned *nhosts;
+    const PGconn *like; /* or that one */
+};
+
+static void add_like(struct params *p, const PGconn *like)
+{
+    const char *address = PQhostaddr(like);
+
+    add(p, "host", PQhost(like));
+    if (address != NULL && address[0] != '\0')
+        add(p, "hostaddr", address);
+    add(p, "port", PQport(like));
+    add(p, "target_session_attrs", "any");
+}
+
 static int start_at(PGconn **out, const struct outtray_conf *conf,
                     const struct ot_url *url, const char *text,
-                    unsigned attempt, unsigned *nhosts,
-                    struct outtray_error *err)
+                    const struct place *place, struct outtray_error *err)
 {
     struct params p = {.n = 0};
-    int rc;
+    int rc = 0;
 
     /* Defaults, then what the URL says, then what must be. */
     add_timeouts(&p, conf);
@@ -213,7 +231,10 @@ static int start_at(PGconn **out, const struct outtray_conf *conf,
     add(&p, "dbname", text);
     add(&p, "client_encoding", "UTF8");
     add_tls(&p, conf, url);
-    rc = add_hosts(&p, text, attempt, nhosts, err);
+    if (place->like != NULL)
+        add_like(&p, place->like);
+    else
+        rc = add_hosts(&p, text, place->attempt, place->nhosts, err);
     if (rc == 0)
         rc = start(out, &p, err);
     for (size_t i = 0; i < OT_COUNT(p.lists); i++)
@@ -221,19 +242,15 @@ static int start_at(PGconn **out, const struct outtray_conf *conf,
     return rc;
 }
 
-int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
-                           unsigned attempt, unsigned *nhosts,
-                           struct outtray_error *err)
+static int start_with(PGconn **out, const struct outtray_conf *conf,
+                      const struct place *place, struct outtray_error *err)
 {
     const char *text = ot_conf_secret(conf, "store.url");
     struct ot_url url;
-    unsigned n = 1;
     char *fixed;
     int code;
 
     *out = NULL;
-    if (nhosts != NULL)
-        *nhosts = 1;
     if (text == NULL)
         return ot_fail(err, OUTTRAY_E_CONF, "store.url is not set");
     code = ot_url_parse(text, &url, err);
@@ -241,12 +258,31 @@ int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
         return code;
     code = check_scheme(&url, text, &fixed, err);
     if (code == 0)
-        code = start_at(out, conf, &url, fixed, attempt, &n, err);
-    if (nhosts != NULL)
-        *nhosts = n;
+        code = start_at(out, conf, &url, fixed, place, err);
     ot_free(fixed);
     ot_url_free(&url);
     return code;
+}
+
+int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
+                           unsigned attempt, unsigned *nhosts,
+                           struct outtray_error *err)
+{
+    unsigned n = 1;
+    struct place place = {.attempt = attempt, .nhosts = &n};
+    int code = start_with(out, conf, &place, err);
+
+    if (nhosts != NULL)
+        *nhosts = n;
+    return code;
+}
+
+int ot_pg_connect_start_like(PGconn **out, const struct outtray_conf *conf,
+                             const PGconn *like, struct outtray_error *err)
+{
+    struct place place = {.like = like};
+
+    return start_with(out, conf, &place, err);
 }
 
 int ot_pg_connect_start(PGconn **out, const struct outtray_conf *conf,

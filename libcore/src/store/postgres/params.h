@@ -20,6 +20,11 @@ int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
                            unsigned attempt, unsigned *nhosts,
                            struct outtray_error *err);
 
+/* To the very server that a connection leads to, be it a standby; its name is
+ * not looked up again. */
+int ot_pg_connect_start_like(PGconn **out, const struct outtray_conf *conf,
+                             const PGconn *like, struct outtray_error *err);
+
 /* Connect to the end, at most store.connect_timeout_ms for each host that does
  * not answer. */
 int ot_pg_connect(PGconn **out, const struct outtray_conf *conf,

@@ -286,9 +286,8 @@ static size_t op_fds(const struct ot_store *store, struct ot_fd *out,
     const struct ot_pg *pg = (const struct ot_pg *)(const void *)store;
     size_t n = 0;
 
-    for (int i = 0; i < OT_PG_LINKS && n < max; i++)
-        if (ot_pg_link_fd(&pg->links[i], &out[n]))
-            n++;
+    for (int i = 0; i < OT_PG_LINKS && n + 2 <= max; i++)
+        n += ot_pg_link_fds(&pg->links[i], &out[n]);
     return n;
 }
 
@@ -394,10 +393,14 @@ static void make_links(struct ot_pg *pg)
 
         link->conf = pg->conf;
         link->generation = (uint32_t)i;
+        link->probe.generation = (uint32_t)(OT_PG_LINKS + i);
         link->log = pg->log;
         link->connect_us = ot_conf_us(pg->conf, "store.connect_timeout_ms");
         link->silence_us = ot_conf_us(pg->conf, "store.statement_timeout_ms") +
                            ot_conf_us(pg->conf, "store.network_timeout_ms");
+        link->network_us =
+            ot_conf_us(pg->conf, "store.network_timeout_ms") * 9 / 10;
+        link->patience_us = link->network_us;
         link->greeting = i == OT_PG_READS ? pg->greeting
                                           : "SELECT 1 WHERE "
                                             "pg_catalog.pg_backend_pid() = $1";

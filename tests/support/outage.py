@@ -1,0 +1,199 @@
+"""A relay whose connection a test takes away and gives back, and what it has to
+show for it: nothing lost, no order broken, progress soon after the cure, and
+each change of state said once."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import re
+import time
+from collections import Counter
+
+from fault_proxy import FaultProxy
+from program import Program
+from shop import Line, Shop
+from traffic import Tally, Traffic
+
+# The promise is 5 s; a loaded machine may need longer for what comes after
+# the connection. What must not pass: the 10 s of an attempt to connect, the
+# 35 s of a statement, the 60 s of librdkafka.
+PROMISE = 5
+LIMIT = 9
+# Nothing may move while a cause lasts; what is under way may still arrive.
+SETTLE = 0.7
+READY = 60
+
+
+class Case:
+    """One cause: an outbox, a relay on it, and what is in between."""
+
+    def __init__(self, name, path, folder):
+        self.name = "".join(c if c.isalnum() else "_" for c in name)[:40]
+        folder = folder / self.name
+        folder.mkdir(parents=True)
+        self.program = Program(path, folder)
+        self.stack = contextlib.ExitStack()
+        self.relay = None
+        self.took = None  # from the cure to the first new event
+        self.noticed = None  # from the cause to the word about it
+
+    def query(self, sql, *parameters, url=None):
+        return Shop.query(self, sql, *parameters, url=url)
+
+    def start(self, *options, prefix=()):
+        words = ("relay", "--log.format", "json", *options)
+        program = self.program
+        if prefix:
+            program = Program(prefix[0], self.program.folder)
+            program.env = self.program.env
+            words = (*prefix[1:], self.program.path, *words)
+        self.relay = program.start(*words)
+        self.stack.callback(program.stop_all)
+        self.relay.wait_for(lambda: self.count() > 20, READY)
+
+    def lines(self):
+        """What it said, as (level, text)."""
+        found = []
+        for line in self.relay.stderr.splitlines():
+            with contextlib.suppress(ValueError):
+                said = json.loads(line)
+                found.append((said["level"], said["text"]))
+        return found
+
+    def says(self, word, seconds=LIMIT):
+        self.relay.wait_for(lambda: word in self.relay.stderr, seconds)
+
+    def notices(self):
+        """The trouble is told soon after it began."""
+        begin = time.monotonic()
+        trouble = re.compile("^(store|refused|sink|breaker): ")
+        self.relay.wait_for(
+            lambda: any(trouble.match(text) for _, text in self.lines()), LIMIT
+        )
+        self.noticed = time.monotonic() - begin
+
+    def stands(self, seconds):
+        """Nothing arrives for so long."""
+        time.sleep(SETTLE)
+        before = self.count()
+        time.sleep(seconds)
+        assert self.count() == before, f"{self.count() - before} events came"
+
+    def flows(self, seconds, most=LIMIT):
+        """Events arrive all the time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = self.count()
+            self.relay.wait_for(lambda n=before: self.count() > n, most)
+
+    def recovers(self):
+        """From now on events arrive again."""
+        begin, before = time.monotonic(), self.count()
+        self.relay.wait_for(lambda: self.count() > before + 2, 60)
+        self.took = time.monotonic() - begin
+        assert self.took < LIMIT, f"{self.took:.1f} s\n{self.relay.stderr[-3000:]}"
+
+    def good(self, said=2):
+        """Everything arrived, in order; and nothing was said twice."""
+        self.traffic.stop()
+        self.traffic.drained(60)
+        tally = self.tally().good()
+        told = Counter(
+            text.partition(" for ")[0]
+            for level, text in self.lines()
+            if level in ("warn", "error")
+        )
+        assert max(told.values(), default=0) <= said, told
+        assert len(self.lines()) <= 20, self.relay.stderr
+        return tally
+
+    def close(self):
+        if self.relay is not None and self.relay.alive():
+            self.relay.kill()
+        self.traffic.stop()
+        self.stack.close()
+
+
+class DatabaseCase(Case):
+    """The database is on the other side; events go to a file."""
+
+    def __init__(self, name, path, folder, server, proxied=True):
+        super().__init__(name, path, folder)
+        self.server = server
+        self.database = f"d{os.urandom(4).hex()}"
+        self.role = f"r{self.database}"
+        self.url = server.url.rpartition("/")[0] + "/" + self.database
+        self.query(f"CREATE DATABASE {self.database}", url=server.url)
+        self.query(f"CREATE ROLE {self.role} LOGIN PASSWORD 'right'", url=server.url)
+        self.out = self.program.folder / "out"
+        self.proxy = FaultProxy(("127.0.0.1", server.port)) if proxied else None
+        if proxied:
+            self.stack.callback(self.proxy.close)
+        port = self.proxy.port if proxied else server.port
+        self.program.run("init", "--store", self.url, "--relay-role", self.role)
+        self.program.env = {
+            "OUTTRAY_STORE_URL": self.relay_url(port),
+            "OUTTRAY_SINK_URL": f"file://{self.out}",
+        }
+        self.traffic = Traffic(self.url, "orders", keys=10, writers=1, pause=0.05)
+        self.traffic.__enter__()
+
+    def relay_url(self, port, host="127.0.0.1"):
+        return f"postgresql://{self.role}:right@{host}:{port}/{self.database}"
+
+    def admin(self, sql, *parameters):
+        return self.query(sql, *parameters, url=self.server.url)
+
+    def terminate(self, whom="usename"):
+        """End the sessions of the relay, or of all in the database
+        (datname)."""
+        name = self.role if whom == "usename" else self.database
+        self.admin(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {whom} = %s",
+            name,
+        )
+
+    def backends(self):
+        """Processes that serve the relay."""
+        rows = self.admin(
+            "SELECT pid FROM pg_stat_activity WHERE usename = %s", self.role
+        )
+        return [pid for (pid,) in rows]
+
+    def count(self):
+        with contextlib.suppress(FileNotFoundError):
+            return self.out.read_bytes().count(b"\n")
+        return 0
+
+    def tally(self):
+        lines = self.out.read_text().splitlines()
+        return Tally(self.traffic.truth(), [Line(line) for line in lines])
+
+
+def play(cause, make):
+    """None, or why the case that make(cause) gives is no good."""
+    case = None
+    try:
+        case = make(cause)
+        case.start(*getattr(cause, "options", ()))
+        for _ in cause(case):
+            case.recovers()
+        tally = case.good()
+        noticed = "" if case.noticed is None else f", noticed in {case.noticed:.1f} s"
+        late = " (more than promised)" if case.took > PROMISE else ""
+        print(f"{cause.__name__}: {case.took:.1f} s{late}{noticed}; {tally}")
+        return None
+    except BaseException as error:
+        said = case.relay.stderr if case is not None and case.relay else ""
+        return AssertionError(f"{type(error).__name__}: {error}\n{said}")
+    finally:
+        if case is not None:
+            case.close()
+
+
+def play_all(causes, make, at_once=10):
+    """{cause: None, or what was wrong}"""
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        played = pool.map(lambda cause: play(cause, make), causes)
+        return dict(zip(causes, played))
