@@ -7,6 +7,7 @@ import socket
 import sys
 
 import examples
+import lua_modules
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,6 +26,9 @@ def test_examples(page, pg, kafka, tmp_path):
     servers["FILE"] = str(tmp_path / "events.jsonl")
     # The program first, then Python with the package.
     path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
+    if page.stem.startswith("lua"):
+        lua_modules.write_interpreters(tmp_path / ".lua")
+        path = f"{tmp_path}/.lua:{path}"
     problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
 

@@ -4,7 +4,7 @@ local support = require "support"
 local statements = support.json("enqueue.json")
 local refusals = support.json("enqueue_errors.json")
 
-for _, name in ipairs {"outtray.build", "outtray.core"} do
+for _, name in ipairs {"outtray.build", "outtray.core", "outtray.pure"} do
     local builder = require(name)
     local options = builder.enqueue_options(
         "outtray", builder.DOLLAR, builder.POSTGRESQL, false, 0, 0)
@@ -154,6 +154,7 @@ for _, name in ipairs {"outtray.build", "outtray.core"} do
             end
         end)
 
+        if name ~= "outtray.pure" then
         it("has the table of errors", function()
             assert.equal("TOO_LARGE", builder.error_name(-20))
             assert.is_true(builder.error_retryable(-30))
@@ -161,10 +162,11 @@ for _, name in ipairs {"outtray.build", "outtray.core"} do
             assert.equal(65, builder.error_exit(-20))
             assert.matches("^%d+%.%d+%.%d+$", builder.version())
         end)
+        end
 
         if _VERSION == "Lua 5.4" then
             it("gives integers", function()
-                assert.equal("integer", math.type(builder.error_exit(-20)))
+                assert.equal("integer", math.type(builder.LITERAL))
                 assert.equal("integer", math.type(builder.SQLITE))
                 local _, _, params =
                     builder.enqueue_build(options, {{topic = "t"}})
@@ -173,6 +175,108 @@ for _, name in ipairs {"outtray.build", "outtray.core"} do
         end
     end)
 end
+
+describe("outtray.pure", function()
+    local build, pure = require "outtray.build", require "outtray.pure"
+
+    -- Pieces that are read in more than one way.
+    local PIECES = {
+        "a", "Z", "'", '"', "\\", "\0", "\n", "%", "$1", "?", "{", "}", ":", ",",
+        " ", "\127", "\128", "\191", "\194\162", "\226\130\172", "\237\160\128",
+        "\240\159\142\137", "\244\144\128\128", "\192\128", "\224\159\191",
+        "\195", "\240\159", '{"a":"b"}', '"a"', '\\u0041', "\\ud83c\\udf89",
+        "\\ud83c", "\\u0000", "id", "outtray-x", "-", "0", "1795000000123456",
+    }
+
+    local function pick(most)
+        local parts = {}
+        for i = 1, math.random(0, most) do
+            parts[i] = PIECES[math.random(#PIECES)]
+        end
+        return table.concat(parts)
+    end
+
+    local function headers()
+        local pairs_of = {}
+        for i = 1, math.random(0, 3) do
+            pairs_of[i] = '"' .. pick(2) .. '"' .. (" "):rep(math.random(0, 1))
+                .. ':"' .. pick(3) .. '"'
+        end
+        return "{" .. table.concat(pairs_of, ",") .. "}" .. pick(1)
+    end
+
+    local function maybe(f, ...)
+        if math.random(3) > 1 then
+            return f(...)
+        end
+    end
+
+    -- Ids are given, so that all is the same.
+    local function event(i)
+        return {
+            topic = math.random(9) > 1 and "t" .. i or pick(3),
+            key = maybe(pick, 3),
+            type = maybe(pick, 2),
+            headers = maybe(headers),
+            payload = maybe(pick, 6),
+            id = ("01912d68-783e-7a03-8467-5661c124%04x"):format(
+                math.random(6) > 1 and i or 1),
+            deliver_at_us = maybe(function()
+                return math.random(2) == 1 and 1795000000123456
+                    or tostring(math.random(9)) .. ("0"):rep(math.random(10, 17))
+            end),
+        }
+    end
+
+    it("is the same as outtray.build, whatever it is given", function()
+        local refused, made = 0, 0
+        local seed = os.time()
+        math.randomseed(seed)
+        for round = 1, 1000 do
+            local events = {}
+            for i = 1, math.random(1, 2) do
+                events[i] = event(i)
+            end
+            local arguments = {
+                "outtray", math.random(0, 3), math.random(0, 1),
+                math.random(2) == 1, math.random(9) == 1 and 5 or 0, 0,
+            }
+            local unpack = table.unpack or unpack
+            local where = ("seed %d, round %d"):format(seed, round)
+            local a, b, c = build.enqueue_build(
+                build.enqueue_options(unpack(arguments)), events)
+            local x, y, z = pure.enqueue_build(
+                pure.enqueue_options(unpack(arguments)), events)
+            assert.equal(a, x, where)
+            assert.same(b, y, where)
+            assert.same(c, z, where)
+            made, refused = made + (a and 1 or 0), refused + (a and 0 or 1)
+        end
+        assert.is_true(made > 40 and refused > 40, made .. " " .. refused)
+    end)
+
+    it("counts on when ids of a batch meet in a millisecond", function()
+        local uuid = require "outtray.pure.uuid"
+        local random, milliseconds = uuid.random, uuid.milliseconds
+        uuid.milliseconds = function() return 1795000000123 end
+        uuid.random = function() return ("\255"):rep(10) end
+        local events = {}
+        for i = 1, 4100 do
+            events[i] = {topic = "t"}
+        end
+        local options = pure.enqueue_options(
+            "o", pure.LITERAL, pure.POSTGRESQL, false, 0, 0)
+        local _, ids = pure.enqueue_build(options, events)
+        uuid.random = function() return nil end
+        local sql, message, code = pure.enqueue_build(options, events)
+        uuid.random, uuid.milliseconds = random, milliseconds
+        assert.equal("01a1ee56-5e7b-77ff-bfff-ffffffffffff", ids[1])
+        assert.equal("01a1ee56-5e7b-7800-bfff-ffffffffffff", ids[2])
+        assert.equal("01a1ee56-5e7c-77ff-bfff-ffffffffffff", ids[2050])
+        assert.same({nil, "the system gave no random bytes for an id", "IO"},
+            {sql, message, code})
+    end)
+end)
 
 describe("outtray.core", function()
     it("has what outtray.build has", function()

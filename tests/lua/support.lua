@@ -4,7 +4,6 @@ local cjson = require "cjson"
 local support = {}
 
 support.source = os.getenv("OUTTRAY_SOURCE_DIR")
-support.scratch = os.getenv("PWD")
 
 -- A number that a Lua with floating numbers alone would round comes as text.
 function support.json(name)

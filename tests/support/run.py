@@ -31,8 +31,9 @@ BUILD = ROOT / "build/asan"
 PREFIX = "outtray-test-"
 # Variables of the user that tests may see: which versions of PostgreSQL, and
 # how many orders of steps, tests/isolation runs; whether tests/crash takes its
-# time.
+# time; a pgmoon to test with.
 PASSED = (
+    "OUTTRAY_PGMOON",
     "OUTTRAY_TEST_PG_VERSIONS",
     "OUTTRAY_TEST_INTERLEAVE",
     "OUTTRAY_TEST_LONG",
