@@ -14,7 +14,7 @@ NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted"
 have() {
     case $1 in
     cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | \
-        gcovr | swig | lua5.4 | luajit | busted)
+        debootstrap | gcovr | swig | lua5.4 | luajit | busted)
         command -v "$1"
         ;;
     pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
@@ -85,6 +85,7 @@ describe() {
     curl) title="curl (examples of the docs use it)" packages=curl ;;
     sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
     clang-tidy) title="clang-tidy" packages="clang clang-tidy" ;;
+    debootstrap) title=debootstrap packages=debootstrap ;;
     gcovr) title="gcovr" packages=gcovr ;;
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
