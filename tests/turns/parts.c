@@ -13,15 +13,21 @@ static struct {
     long left; /* passages before it; < 0: it came */
     long nth;
     long count; /* passages */
-} turn;
+    bool aside;
+    const char *detail;
+} turn = {.detail = ""};
 
 const char *turn_kind_name(enum turn_kind kind)
 {
     static const char *const names[] = {
-        "nothing",     "allocation",    "25 allocations",  "lost request",
-        "lost answer", "busy store",    "lost completion", "retry",
-        "rejected",    "misconfigured", "unavailable",     "unknown",
-        "full sink",   "call",
+        "nothing",         "allocation",
+        "25 allocations",  "lost request",
+        "lost answer",     "busy store",
+        "lost completion", "retry",
+        "rejected",        "misconfigured",
+        "unavailable",     "unknown",
+        "full sink",       "SQLite's allocation",
+        "system call",     "25 system calls",
     };
 
     _Static_assert(OT_COUNT(names) == TURN_KINDS, "a name for each");
@@ -30,12 +36,12 @@ const char *turn_kind_name(enum turn_kind kind)
 
 static bool lasts(enum turn_kind kind)
 {
-    return kind == TURN_ALLOCS;
+    return kind == TURN_ALLOCS || kind == TURN_SYSTEMS;
 }
 
 bool turn_now(enum turn_kind kind)
 {
-    if (kind != turn.kind)
+    if (kind != turn.kind || turn.aside)
         return false;
     turn.count++;
     if (turn.left < -BURST)
@@ -44,9 +50,14 @@ bool turn_now(enum turn_kind kind)
     return turn.left == -1 || (turn.left < -1 && lasts(kind));
 }
 
-bool turn_armed(void)
+void turn_detail(const char *detail)
 {
-    return turn.kind != TURN_NOTHING;
+    turn.detail = detail != NULL ? detail : "";
+}
+
+void turn_aside(bool on)
+{
+    turn.aside = on;
 }
 
 void turn_fail(const char *fmt, ...)
@@ -60,8 +71,8 @@ void turn_fail(const char *fmt, ...)
     va_end(args);
     turn.kind = TURN_NOTHING;
     turn_memory_free();
-    fail_msg("%s, %s %ld: %s", turn.outbox->name, turn_kind_name(kind),
-             turn.nth, text);
+    fail_msg("%s, %s%s %ld: %s", turn.outbox->name, turn.detail,
+             turn_kind_name(kind), turn.nth, text);
 }
 
 /* --- memory ------------------------------------------------------------------ */
@@ -149,6 +160,11 @@ int64_t turn_clock(void)
     return leapt_us + stopped_us;
 }
 
+int64_t turn_ahead(void)
+{
+    return turn.outbox->real_time ? leapt_us : 0;
+}
+
 void turn_sleep_until(int64_t us)
 {
     int64_t now_us = turn_clock();
@@ -187,16 +203,21 @@ bool turn_run(const struct outbox *outbox, enum turn_kind kind, long nth)
 
 void turn_each(const struct outbox *outbox, enum turn_kind kind, long most)
 {
+    const char *only = getenv("OUTTRAY_TEST_TURN");
     long stride = 1, count, points = 0;
 
+    if (only != NULL) {
+        turn_run(outbox, kind, strtol(only, NULL, 10));
+        return;
+    }
     turn_run(outbox, kind, INT32_MAX);
     count = turn.count;
     if (getenv("OUTTRAY_TEST_LONG") == NULL && count > most)
         stride = (count + most - 1) / most;
     for (long n = 0; turn_run(outbox, kind, n); n += stride)
         points++;
-    print_message("%s: %ld of %ld: %s\n", outbox->name, points, count,
-                  turn_kind_name(kind));
+    print_message("%s: %ld of %ld: %s%s\n", outbox->name, points, count,
+                  turn.detail, turn_kind_name(kind));
     if (points == 0)
         fail_msg("nothing has failed");
 }

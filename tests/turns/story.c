@@ -153,7 +153,7 @@ static struct event *write_event(int writer, const char *key, const char *topic)
         event->told = ROLLED_BACK;
         story.outbox->rollback(writer);
     }
-    turn_fail("enqueue does not recover");
+    turn_fail("enqueue does not recover: %.300s", turn_error.text);
     return NULL;
 }
 
@@ -166,7 +166,7 @@ static struct event *add(const char *key, const char *topic)
         if (event->told == COMMITTED)
             return event;
     }
-    turn_fail("commit does not recover");
+    turn_fail("commit does not recover: %.300s", turn_error.text);
     return NULL;
 }
 
@@ -191,7 +191,7 @@ static void ask(enum ot_verb verb, int64_t seq)
     for (int i = 0; i < TRIES; i++)
         if (story.outbox->command(verb, seq) == 0)
             return;
-    turn_fail("the operator cannot ask");
+    turn_fail("the operator cannot ask: %.300s", turn_error.text);
 }
 
 /* --- the relay --------------------------------------------------------------- */

@@ -126,7 +126,7 @@ static void outcomes(void **state)
         turn_each(&outbox, (enum turn_kind)kind, 5000);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_fault),
@@ -135,5 +135,7 @@ int main(void)
         cmocka_unit_test(outcomes),
     };
 
+    if (argc > 1) /* only those */
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

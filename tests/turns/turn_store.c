@@ -127,6 +127,10 @@ static bool shaky_next(struct ot_store *s, struct ot_reply *out)
     if (!x->real->ops->next(x->real, out))
         return false;
     x->asked[out->kind] = false;
+    if (out->code == 0 && out->kind == OT_REPLY_READ)
+        out->read.db_now_us += turn_ahead();
+    if (out->code == 0 && out->kind == OT_REPLY_CURSOR)
+        out->cursor.db_now_us += turn_ahead();
     if (x->swallow[out->kind]) {
         x->swallow[out->kind] = false;
         if (out->code == 0 && out->kind == OT_REPLY_READ)

@@ -34,8 +34,10 @@ enum turn_kind {
     TURN_SINK,   /* an event: TURN_SINK + enum ot_outcome, but for OT_OK:
                     delivered, the answer lost */
     TURN_SINK_LAST = TURN_SINK + OT_UNKNOWN,
-    TURN_ROOM,  /* the sink has no room beside what it has */
-    TURN_OTHER, /* what a test does by itself: turn_now() */
+    TURN_ROOM,    /* the sink has no room beside what it has */
+    TURN_SQLITE,  /* an allocation of SQLite; from here on by the tests */
+    TURN_SYSTEM,  /* a system call */
+    TURN_SYSTEMS, /* that one and the next 24 */
     TURN_KINDS,
 };
 const char *turn_kind_name(enum turn_kind);
@@ -74,13 +76,16 @@ struct outbox {
 bool turn_run(const struct outbox *, enum turn_kind, long nth);
 
 /* The story with every nth, until one is not reached: of at most `most`, evenly
- * spread, unless OUTTRAY_TEST_LONG is set. Prints how many there were. */
+ * spread, unless OUTTRAY_TEST_LONG is set. Prints how many there were. With
+ * OUTTRAY_TEST_TURN=n it is that one alone, to look at a failure. */
 void turn_each(const struct outbox *, enum turn_kind, long most);
 
 /* For what a test makes fail by itself: is it its turn? */
 bool turn_now(enum turn_kind);
-/* A fault is armed and has come to its turn, or not yet. */
-bool turn_armed(void);
+/* What else there is to say of a point: which error. NULL: nothing. */
+void turn_detail(const char *);
+/* While the test looks for itself nothing fails, and nothing is counted. */
+void turn_aside(bool on);
 
 /* --- the parts --------------------------------------------------------------- */
 
@@ -89,6 +94,9 @@ void turn_fail(const char *fmt, ...) OUTTRAY_PRINTF(1, 2);
 
 int64_t turn_clock(void);
 void turn_sleep_until(int64_t us); /* leaps */
+/* How far a database with a clock of its own is behind: its times are moved on
+ * their way to the engine. */
+int64_t turn_ahead(void);
 
 /* The library's memory. */
 void turn_memory_watch(void); /* from now on */
@@ -109,6 +117,17 @@ typedef struct turn_try *turn_try_fn(const struct ot_event *);
 typedef void turn_answered_fn(const struct ot_event *, enum ot_outcome,
                               bool delivered);
 struct ot_sink *turn_sink(turn_try_fn *, turn_answered_fn *);
+
+/* The application and the operator through the library, for an outbox that has
+ * this half: conf says where, and outlives it. */
+void turn_admin_use(const struct outtray_conf *);
+void turn_admin_close(void);
+int turn_admin_begin(int writer);
+int turn_admin_put(int writer, const struct ot_event *);
+int turn_admin_commit(int writer);
+void turn_admin_rollback(int writer);
+int turn_admin_command(enum ot_verb, int64_t seq);
+extern struct outtray_error turn_error; /* the last of them */
 
 int turn_number(struct ot_slice payload); /* -1: none of ours */
 
