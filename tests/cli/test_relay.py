@@ -61,7 +61,7 @@ def test_kafka(shop, kafka):
 def test_sigterm_under_load(shop):
     """It stops in less than 10 s, cleanly, and the next one goes on."""
     shop.load([{"topic": "t", "key": str(n % 50)} for n in range(30_000)])
-    relay = shop.start("relay", "--sink", "fault:?script=delay:20ms",
+    relay = shop.start("relay", "--sink", "fault:?script=delay:100ms",
                        "--relay.window_events", 500)  # fmt: skip
     relay.wait_for(lambda: shop.status()["position"] > 0)
     before = time.monotonic()

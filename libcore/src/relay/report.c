@@ -148,6 +148,21 @@ static int64_t tell_after_us(const struct ot_report *report,
     return after_us > report->calm_us ? after_us : report->calm_us;
 }
 
+/* An error in full, with what to do about it at its end: the detail is cut, to
+ * be kept in the database. */
+static const char *told_text(const struct ot_report *report,
+                             const struct ot_engine *engine)
+{
+    const struct outtray_error *error = ot_engine_error(engine);
+    bool of_store =
+        report->stall == OT_STALL_STORE || report->stall == OT_STALL_REFUSED;
+
+    return of_store && strncmp(error->text, report->detail,
+                               strlen(report->detail)) == 0
+               ? error->text
+               : report->detail;
+}
+
 static void tell_start(struct ot_report *report, const struct ot_engine *engine,
                        int64_t now_us)
 {
@@ -155,7 +170,7 @@ static void tell_start(struct ot_report *report, const struct ot_engine *engine,
         lasted_us(report, now_us) < tell_after_us(report, engine))
         return;
     ot_log(report->log, tellings[report->stall].level, "relay", "%s: %s",
-           ot_stall_name(report->stall), report->detail);
+           ot_stall_name(report->stall), told_text(report, engine));
     told(report, report->stall, now_us);
 }
 

@@ -1,6 +1,8 @@
 /* migration.c - the SQL of the migrations, also for tools that run it. */
 #include "outtray/schema.h"
 
+#include <stdio.h>
+
 #include "event/outbox.h"
 #include "store/schema.h"
 
@@ -10,6 +12,26 @@ const struct ot_migration *ot_migration_find(const char *store, int number)
         if (strcmp(m->store, store) == 0 && m->number == number)
             return m;
     return NULL;
+}
+
+struct ot_slice ot_schema_view(const char *store, int number, const char *view)
+{
+    static const char *const kinds[] = {"", "OR REPLACE "};
+    const struct ot_migration *m;
+    char text[100];
+
+    for (; (m = ot_migration_find(store, number)) != NULL; number--)
+        for (size_t i = 0; i < OT_COUNT(kinds); i++) {
+            const char *at, *end;
+
+            snprintf(text, sizeof(text), "CREATE %sVIEW {{outbox}}%c%s AS\n",
+                     kinds[i], strcmp(store, "sqlite") == 0 ? '_' : '.', view);
+            at = strstr(m->sql, text);
+            end = at != NULL ? strstr(at, ";\n") : NULL;
+            if (end != NULL)
+                return ot_slice(at, (size_t)(end - at));
+        }
+    return ot_slice("", 0);
 }
 
 /* By name and without CASCADE: what somebody built on the outbox, or put

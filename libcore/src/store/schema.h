@@ -2,6 +2,8 @@
 #ifndef OT_STORE_SCHEMA_H
 #define OT_STORE_SCHEMA_H
 
+#include "base/base.h"
+
 /* {{outbox}} in sql stands for the quoted name of the outbox (PostgreSQL: the
  * schema; SQLite: the table prefix, unquoted and checked). */
 struct ot_migration {
@@ -14,6 +16,10 @@ extern const struct ot_migration ot_migrations[];
 
 /* NULL if there is none of that number. */
 const struct ot_migration *ot_migration_find(const char *store, int number);
+
+/* The statement that makes a view as the newest migration up to that number
+ * has it, without its semicolon; empty: there is none. */
+struct ot_slice ot_schema_view(const char *store, int number, const char *view);
 
 /* What removes the outbox and leaves what is not its own. */
 const char *ot_drop_sql(const char *store);

@@ -102,8 +102,8 @@ static const char *advice(int code)
     case OUTTRAY_E_STORE_PERMISSION:
         return "; the owner of the outbox can grant what is missing: `outtray "
                "init --app-role R --relay-role R`";
-    case OUTTRAY_E_STORE_VERSION:
-        return "; run `outtray upgrade`";
+    case OUTTRAY_E_STORE_CONDITION:
+        return "; `outtray doctor` says what was altered and how to mend it";
     case OUTTRAY_E_STORE_STANDBY:
         return "; connect to the primary";
     case OUTTRAY_E_STORE_FULL:
@@ -290,9 +290,15 @@ int ot_pga_version(struct ot_pga *a, int *out, struct outtray_error *err)
                     "read the version", &result, err);
     if (rc != 0)
         return rc;
-    *out = PQntuples(result) != 0 ? (int)ot_pga_int(result, 0, 0) : 0;
+    if (PQntuples(result) != 0)
+        *out = (int)ot_pga_int(result, 0, 0);
+    else
+        rc = ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                     "outbox \"%s\" says nothing of its version (table meta is "
+                     "empty); `outtray doctor` says how to write it again",
+                     a->outbox);
     PQclear(result);
-    return 0;
+    return rc;
 }
 
 int ot_pga_need_outbox(struct ot_pga *a, struct outtray_error *err)

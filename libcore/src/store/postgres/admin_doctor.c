@@ -11,6 +11,8 @@
 
 #include "store/postgres/checks.h"
 #include "store/postgres/error.h"
+#include "store/postgres/shape.h"
+#include "store/schema.h"
 
 struct exam {
     struct ot_pga *a;
@@ -97,12 +99,20 @@ static int check_schema(struct exam *x, bool *go_on, struct outtray_error *err)
             *err = why;
         return rc;
     }
+    if (version != 0 || rc == OUTTRAY_E_STORE_VERSION) {
+        int told = run_check(x, &ot_pg_check_version, err);
+
+        if (told != 0)
+            return told;
+    }
     if (rc == 0 && version != 0 && version == ot_pga_version_wanted()) {
         *go_on = true;
         snprintf(text, sizeof(text), "outbox \"%s\" has schema version %d",
                  x->a->outbox, version);
         return tell(x, OT_INFO, "schema", text, NULL);
     }
+    if (rc == OUTTRAY_E_STORE_VERSION)
+        return 0;
     if (rc == 0)
         rc = ot_pga_need_outbox(x->a, &why);
     if (rc != 0)
@@ -118,6 +128,55 @@ static int check_schema(struct exam *x, bool *go_on, struct outtray_error *err)
     return tell(x, OT_WARN, "schema", text, "outtray upgrade");
 }
 
+/* A column can be dropped or altered only with the views that show it. */
+static int check_view(struct exam *x, const char *view, int version)
+{
+    struct ot_slice sql = ot_schema_view("postgres", version, view);
+    struct ot_buffer made = {0}, fix = {0};
+    char text[160];
+    int rc;
+
+    snprintf(text, sizeof(text),
+             "the view %s is missing, and with it the rights that were given "
+             "on it",
+             view);
+    ot_buffer_add(&made, sql.p, sql.n);
+    ot_buffer_putc(&made, '\0');
+    if (!made.failed)
+        ot_pga_expand(x->a, made.p, &fix);
+    rc = made.failed || fix.failed ? OUTTRAY_E_NOMEM
+                                   : tell(x, OT_WARN, "views", text, fix.p);
+    ot_buffer_free(&made);
+    ot_buffer_free(&fix);
+    return rc;
+}
+
+static int check_views(struct exam *x, struct outtray_error *err)
+{
+    static const char missing[] =
+        "SELECT v FROM unnest(ARRAY['pending', 'dead', 'status']) v "
+        "WHERE $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL AND NOT "
+        "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = "
+        "c.relnamespace WHERE n.nspname = $1 AND c.relname = v)";
+    struct outtray_error why = {0};
+    PGresult *r = NULL;
+    int version = 0, rc = ot_pga_version(x->a, &version, &why);
+
+    if (rc == 0)
+        rc = ask(x, missing, &r, &why);
+    if (rc != 0) {
+        if (err != NULL)
+            *err = why;
+        return rc;
+    }
+    for (int i = 0; rc == 0 && i < PQntuples(r); i++)
+        rc = check_view(x, ot_pga_text(r, i, 0), version);
+    if (rc == 0 && PQntuples(r) == 0)
+        rc = tell(x, OT_INFO, "views", "every view is there", NULL);
+    PQclear(r);
+    return rc == OUTTRAY_E_NOMEM ? ot_fail_nomem(err) : rc;
+}
+
 int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
                   struct outtray_error *err)
 {
@@ -130,6 +189,11 @@ int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
         rc = run_check(&x, c, err);
     if (rc == 0)
         rc = check_schema(&x, &go_on, err);
+    for (const struct ot_pg_check *c = ot_pg_checks_shape;
+         rc == 0 && go_on && c->name; c++)
+        rc = run_check(&x, c, err);
+    if (rc == 0 && go_on)
+        rc = check_views(&x, err);
     for (const struct ot_pg_check *c = ot_pg_checks_outbox;
          rc == 0 && go_on && c->name; c++)
         rc = run_check(&x, c, err);

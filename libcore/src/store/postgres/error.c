@@ -20,9 +20,9 @@ static const struct row rows[] = {
     {"40", OUTTRAY_E_STORE_BUSY}, /* serialization, deadlock */
     {"42501", OUTTRAY_E_STORE_PERMISSION},
     {"42P01", OUTTRAY_E_STORE_NO_SCHEMA}, /* no such table */
-    {"42703", OUTTRAY_E_STORE_VERSION},   /* no such column */
-    {"42883", OUTTRAY_E_STORE_VERSION},   /* no such function */
     {"42P07", OUTTRAY_E_EXISTS},
+    /* No such column, another type, no such key: somebody altered it. */
+    {"42", OUTTRAY_E_STORE_CONDITION},
     {"53100", OUTTRAY_E_STORE_FULL},
     {"53", OUTTRAY_E_STORE_BUSY},    /* connections, memory */
     {"55P03", OUTTRAY_E_STORE_BUSY}, /* lock_timeout */
@@ -156,7 +156,10 @@ static const char *advice(const PGconn *c, const char *sqlstate,
     if (strcmp(sqlstate, "42501") == 0)
         return "GRANT CONNECT ON DATABASE to the role";
     if (strcmp(sqlstate, "53300") == 0)
-        return "all connections are taken";
+        return "all connections are taken: end some (SELECT application_name, "
+               "state, count(*) FROM pg_stat_activity GROUP BY 1, 2), or raise "
+               "the CONNECTION LIMIT of the role or database, or "
+               "max_connections";
     if (sqlstate[0] != '\0')
         return NULL;
     if (read_only(text))

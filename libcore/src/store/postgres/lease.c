@@ -1,27 +1,40 @@
 /* lease.c - who may relay, and whether this database may be relayed from. */
 #include "store/postgres/pg.h"
+#include "store/postgres/shape.h"
 
 #include <stdio.h>
 
-enum { TAG_FACTS = 1, TAG_GRANTED, TAG_WHOSE };
+enum { TAG_SHAPE = 1, TAG_FACTS, TAG_GRANTED, TAG_WHOSE };
 
 /* --- the conditions of ordered capture ----------------------------------- */
 
-/* Asked for before a lease is taken; the answer is judged here, so that each
- * refusal can say what to do. */
-static void say_facts(struct ot_pg *pg, struct ot_pg_script *script)
+/* Asked for before a lease is taken; the answers are judged here, so that each
+ * refusal can say what to do. The shape is looked up in the catalog: it can be
+ * said of tables that may not be read, or are not what they were. */
+static void say_shape(struct ot_pg *pg, struct ot_pg_script *script)
 {
     ot_pg_say(
-        script, TAG_FACTS,
-        "SELECT m.schema_version, pg_is_in_recovery(), "
+        script, TAG_SHAPE,
+        "SELECT pg_is_in_recovery(), "
         "current_setting('transaction_read_only') = 'on', "
-        "a.attidentity = 'a', s.seqcache, s.seqincrement, s.seqcycle, "
-        "has_sequence_privilege(s.seqrelid, 'SELECT'), "
-        "has_table_privilege(a.attrelid, 'SELECT'), current_user::text "
-        "FROM \"%s\".meta m, pg_attribute a, pg_sequence s "
-        "WHERE a.attrelid = '\"%s\".event'::regclass AND a.attname = 'seq' "
-        "AND s.seqrelid = '\"%s\".event_seq_seq'::regclass",
-        pg->outbox, pg->outbox, pg->outbox);
+        "current_user::text, a.attidentity = 'a', s.seqcache, s.seqincrement, "
+        "s.seqcycle, %s, %s, %s FROM (SELECT (SELECT c.oid FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 "
+        "AND c.relname = 'event') AS log, (SELECT c.oid FROM pg_class c JOIN "
+        "pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
+        "c.relname = 'event_seq_seq' AND c.relkind = 'S') AS seq) o "
+        "JOIN pg_attribute a ON a.attrelid = o.log AND a.attname = 'seq' "
+        "LEFT JOIN pg_sequence s ON s.seqrelid = o.seq",
+        ot_pg_columns_missing, ot_pg_keys_missing, ot_pg_rights_missing);
+    ot_pg_text_param(script, ot_slice_of(pg->outbox));
+}
+
+static void say_facts(struct ot_pg *pg, struct ot_pg_script *script)
+{
+    ot_pg_say(script, TAG_FACTS,
+              "SELECT schema_version, system_identifier <> "
+              "(pg_control_system()).system_identifier FROM \"%s\".meta",
+              pg->outbox);
 }
 
 static int judge_version(const struct ot_pg *pg, int version,
@@ -52,6 +65,12 @@ int ot_pg_fail_identity(const struct ot_pg *pg, struct outtray_error *err)
 static int judge_identity(const struct ot_pg *pg, const PGresult *r,
                           struct outtray_error *err)
 {
+    if (ot_pg_null(r, 0, 4))
+        return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                       "outbox \"%s\" has no sequence event_seq_seq: it was "
+                       "dropped or renamed, and nothing can be enqueued; "
+                       "`outtray doctor` says how to make it again",
+                       pg->outbox);
     if (!ot_pg_get_bool(r, 0, 3))
         return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
                        "outbox \"%s\": event.seq must be GENERATED ALWAYS, or "
@@ -64,34 +83,60 @@ static int judge_identity(const struct ot_pg *pg, const PGresult *r,
     return 0;
 }
 
-static int judge(struct ot_pg *pg, const PGresult *r, struct outtray_error *err)
+/* Where the log is missing as a whole the next statement says so. */
+static int judge_shape(struct ot_pg *pg, const PGresult *r,
+                       struct outtray_error *err)
 {
+    static const char *const words[] = {"lacks what it was made with, column",
+                                        "lacks the primary key of"};
+    struct ot_slice user, what;
     int code;
 
     if (PQntuples(r) != 1)
-        return ot_fail(err, OUTTRAY_E_STORE_VERSION,
-                       "outbox \"%s\" says nothing of its version (table meta "
-                       "is empty); make it anew with `outtray init`",
-                       pg->outbox);
-    if (ot_pg_get_bool(r, 0, 1) || ot_pg_get_bool(r, 0, 2))
+        return 0;
+    if (ot_pg_get_bool(r, 0, 0) || ot_pg_get_bool(r, 0, 1))
         return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
                        "the database is %s; connect to the primary (store.url "
                        "takes several hosts)",
-                       ot_pg_get_bool(r, 0, 1) ? "a standby" : "read-only");
-    pg->schema = ot_pg_get_i32(r, 0, 0);
-    code = judge_version(pg, pg->schema, err);
-    if (code == 0)
-        code = judge_identity(pg, r, err);
-    if (code == 0 && (!ot_pg_get_bool(r, 0, 7) || !ot_pg_get_bool(r, 0, 8))) {
-        struct ot_slice user = ot_pg_get_slice(r, 0, 9);
-
-        code = ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
-                       "role %.*s may not read the log of outbox \"%s\"; "
-                       "`outtray init --relay-role %.*s` grants what a relay "
-                       "needs",
-                       (int)user.n, user.p, pg->outbox, (int)user.n, user.p);
+                       ot_pg_get_bool(r, 0, 0) ? "a standby" : "read-only");
+    for (int i = 0; i < 2; i++) {
+        what = ot_pg_get_slice(r, 0, 7 + i);
+        if (what.p != NULL)
+            return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                           "outbox \"%s\" %s %.*s; `outtray doctor` says how "
+                           "to mend it",
+                           pg->outbox, words[i], (int)what.n, what.p);
     }
+    code = judge_identity(pg, r, err);
+    what = ot_pg_get_slice(r, 0, 9);
+    user = ot_pg_get_slice(r, 0, 2);
+    if (code == 0 && what.p != NULL)
+        code = ot_fail(err, OUTTRAY_E_STORE_PERMISSION,
+                       "role %.*s may not %.*s in outbox \"%s\"; `outtray init "
+                       "--relay-role %.*s`, typed by its owner, grants what a "
+                       "relay needs",
+                       (int)user.n, user.p, (int)what.n, what.p, pg->outbox,
+                       (int)user.n, user.p);
     return code;
+}
+
+static int judge_facts(struct ot_pg *pg, const PGresult *r,
+                       struct outtray_error *err)
+{
+    if (PQntuples(r) != 1)
+        return ot_fail(err, OUTTRAY_E_STORE_VERSION,
+                       "outbox \"%s\" says nothing of its version (table meta "
+                       "is empty); `outtray doctor` says how to write it again",
+                       pg->outbox);
+    if (ot_pg_get_bool(r, 0, 1) && !pg->told_copy)
+        ot_log(pg->log, OT_WARN, "postgres",
+               "outbox \"%s\" was made on another server, and this is a copy, "
+               "which delivers the same events again; `outtray doctor` says "
+               "what to do if it is to go on here",
+               pg->outbox);
+    pg->told_copy |= ot_pg_get_bool(r, 0, 1);
+    pg->schema = ot_pg_get_i32(r, 0, 0);
+    return judge_version(pg, pg->schema, err);
 }
 
 /* --- lease --------------------------------------------------------------- */
@@ -102,17 +147,29 @@ static void lease_params(struct ot_pg *pg, struct ot_pg_script *script)
     ot_pg_bytes_param(script, OT_PG_UUID, pg->owner.b, sizeof(pg->owner.b));
 }
 
-/* The first relay of a subscription makes its row. */
+/* The first relay of a subscription makes its row, and leaves a mark that there
+ * is one: a held event 0, which is none. Where somebody deleted the row later,
+ * a new one would begin at another place, and events be skipped or sent again
+ * without a word. */
 static void say_first(struct ot_pg *pg, struct ot_pg_script *script)
 {
     ot_pg_say(script, 0,
               "INSERT INTO \"%s\".cursor (subscription, position) "
               "SELECT $1, CASE WHEN $2 THEN coalesce("
               "pg_sequence_last_value('\"%s\".event_seq_seq'), 0) ELSE 0 END "
-              "ON CONFLICT (subscription) DO NOTHING",
-              pg->outbox, pg->outbox);
+              "WHERE NOT EXISTS (SELECT FROM \"%s\".held WHERE subscription = "
+              "$1) AND NOT EXISTS (SELECT FROM \"%s\".gap WHERE subscription "
+              "= $1) ON CONFLICT (subscription) DO NOTHING",
+              pg->outbox, pg->outbox, pg->outbox, pg->outbox);
     ot_pg_text_param(script, ot_slice_of(pg->subscription));
     ot_pg_bool_param(script, pg->start_now);
+    ot_pg_say(script, 0,
+              "INSERT INTO \"%s\".held (subscription, seq, topic, state, "
+              "holds_key) SELECT subscription, 0, '', 'skipped', false FROM "
+              "\"%s\".cursor WHERE subscription = $1 ON CONFLICT "
+              "(subscription, seq) DO NOTHING",
+              pg->outbox, pg->outbox);
+    ot_pg_text_param(script, ot_slice_of(pg->subscription));
 }
 
 /* No report leaves what is there; it is from another time then. */
@@ -205,11 +262,25 @@ static void hear_granted(struct ot_pg *pg, struct ot_lease_reply *out,
         memcpy(pg->ctid, PQgetvalue(r, 0, 1), sizeof(pg->ctid));
 }
 
-static void hear_whose(struct ot_pg *pg, struct ot_lease_reply *out,
+static int fail_deleted(const struct ot_pg *pg, struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "outbox \"%s\": the cursor of subscription %s was deleted, "
+                   "and a new one would skip or repeat events; INSERT INTO "
+                   "\"%s\".cursor (subscription, position) VALUES ('%s', 0) "
+                   "sends all that the log has again, a higher position leaves "
+                   "out what is below it",
+                   pg->outbox, pg->subscription, pg->outbox, pg->subscription);
+}
+
+static void hear_whose(struct ot_pg *pg, struct ot_pg_job *job,
                        const PGresult *r)
 {
+    struct ot_lease_reply *out = &job->reply.lease;
     struct ot_uuid owner;
 
+    if (PQntuples(r) != 1 && pg->lease.take && job->reply.code == 0)
+        job->reply.code = fail_deleted(pg, &job->reply.err);
     if (out->granted || PQntuples(r) != 1 || ot_pg_null(r, 0, 0))
         return;
     memcpy(owner.b, PQgetvalue(r, 0, 0), sizeof(owner.b));
@@ -224,12 +295,14 @@ static void hear_whose(struct ot_pg *pg, struct ot_lease_reply *out,
 static bool heard(struct ot_pg *pg, struct ot_pg_job *job, int tag,
                   PGresult *result)
 {
-    if (tag == TAG_FACTS)
-        job->reply.code = judge(pg, result, &job->reply.err);
+    if (tag == TAG_SHAPE)
+        job->reply.code = judge_shape(pg, result, &job->reply.err);
+    else if (tag == TAG_FACTS)
+        job->reply.code = judge_facts(pg, result, &job->reply.err);
     else if (tag == TAG_GRANTED)
         hear_granted(pg, &job->reply.lease, result);
     else
-        hear_whose(pg, &job->reply.lease, result);
+        hear_whose(pg, job, result);
     return false;
 }
 
@@ -266,6 +339,7 @@ void ot_pg_lease(struct ot_pg *pg, const struct ot_lease_request *request)
     if (request->take) {
         job->again = again;
         ot_pg_begin(pg, job, OT_PG_WRITE);
+        say_shape(pg, &job->script);
         say_facts(pg, &job->script);
         ot_pg_commit(job);
     } else {

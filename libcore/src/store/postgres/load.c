@@ -157,7 +157,7 @@ void ot_pg_load(struct ot_pg *pg)
         "SELECT seq, key, topic, state, holds_key, attempts, "
         "next_attempt_at, first_error_at, last_error_at, retried_us, "
         "error_code, maybe_duplicate FROM \"%s\".held WHERE subscription = $1 "
-        "ORDER BY seq",
+        "AND seq > 0 ORDER BY seq",
         pg->outbox);
     ot_pg_text_param(script, subscription);
     ot_pg_commit(job);

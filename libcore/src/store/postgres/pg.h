@@ -24,6 +24,7 @@ struct ot_pg {
     int64_t pid;    /* a forked child must not use the connections */
     int version;    /* of the schema, as this program makes it */
     int schema;     /* as the outbox has it, when a lease was last taken */
+    bool told_copy; /* that the outbox was made on another server */
     char *settings; /* the statement that makes a transaction ours */
     char *greeting; /* of the reads: makes the session ours, if it is */
 
@@ -92,6 +93,8 @@ void ot_pg_commit(struct ot_pg_job *);
 void ot_pg_look(struct ot_pg *, struct ot_pg_job *);
 void ot_pg_looked(struct ot_pg *, struct ot_pg_job *);
 
+/* A column of the log has another type than it was made with. */
+int ot_pg_fail_altered(const struct ot_pg *, struct outtray_error *err);
 /* The server answered with something that it cannot have said. */
 void ot_pg_garbled(struct ot_pg_job *);
 
@@ -127,7 +130,5 @@ void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
     "set_config('enable_seqscan', 'off', " local "), "    \
     "set_config('enable_bitmapscan', 'off', " local "), " \
     "set_config('jit', 'off', " local ")"
-
-/* incarnation, last_seq and flush LSN, as SQL expressions; see facts.c. */
 
 #endif

@@ -422,7 +422,12 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
         PQclear(result);
         return;
     }
-    good = good && ot_pg_rows_fit(result) && hear_facts(pg, out, facts);
+    if (good && !ot_pg_rows_fit(result)) {
+        job->reply.code = ot_pg_fail_altered(pg, &job->reply.err);
+        PQclear(result);
+        return;
+    }
+    good = good && hear_facts(pg, out, facts);
     if (good && pg->locks != NULL)
         good = hear_locks(pg, out);
     if (!good) {
@@ -479,7 +484,7 @@ static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
 
     (void)tag;
     if (!ot_pg_rows_fit(result)) {
-        ot_pg_garbled(job);
+        job->reply.code = ot_pg_fail_altered(pg, &job->reply.err);
         return false;
     }
     out->n = pg->fetch_n;

@@ -39,9 +39,15 @@ static void decode(const PGresult *r, int row, bool filtered,
 
 bool ot_pg_rows_fit(const PGresult *r)
 {
-    return PQftype(r, 0) == OT_PG_INT8 && PQftype(r, 1) == OT_PG_UUID &&
-           PQftype(r, 7) == OT_PG_TIMESTAMPTZ &&
-           PQftype(r, 8) == OT_PG_TIMESTAMPTZ;
+    static const Oid types[OT_PG_COLUMN_N] = {
+        OT_PG_INT8,  OT_PG_UUID,        OT_PG_TEXT,
+        OT_PG_TEXT,  OT_PG_TEXT,        OT_PG_JSON,
+        OT_PG_BYTEA, OT_PG_TIMESTAMPTZ, OT_PG_TIMESTAMPTZ};
+
+    for (int i = 0; i < OT_PG_COLUMN_N; i++)
+        if (PQftype(r, i) != types[i])
+            return false;
+    return true;
 }
 
 struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)

@@ -82,24 +82,46 @@ void ot_pg_garbled(struct ot_pg_job *job)
                     job->what);
 }
 
+int ot_pg_fail_altered(const struct ot_pg *pg, struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "outbox \"%s\": a column of the log has another type than "
+                   "it was made with; `outtray doctor` says how to mend it",
+                   pg->outbox);
+}
+
+/* What was there once was altered: init would refuse, upgrade find nothing. */
+static const char *advice(const struct ot_pg *pg,
+                          const struct outtray_error *err)
+{
+    switch (err->code) {
+    case OUTTRAY_E_STORE_NO_SCHEMA:
+        if (pg->schema == 0)
+            return "make the outbox with `outtray init`, or correct "
+                   "store.outbox";
+        return "`outtray doctor` says what is missing and how to mend it";
+    case OUTTRAY_E_STORE_CONDITION:
+        return "`outtray doctor` says what was altered and how to mend it";
+    case OUTTRAY_E_STORE_PERMISSION:
+        return "`outtray init --relay-role ROLE` grants what a relay needs, "
+               "and `outtray doctor` says if it is row level security";
+    case OUTTRAY_E_STORE_STANDBY:
+        return "connect to the primary (store.url takes several hosts)";
+    default:
+        return NULL;
+    }
+}
+
 void ot_pg_advise(const struct ot_pg *pg, struct outtray_error *err)
 {
-    const char *advice = NULL;
+    const char *what = advice(pg, err);
     char state[sizeof(err->sqlstate)];
 
-    if (err->code == OUTTRAY_E_STORE_NO_SCHEMA)
-        advice = "make the outbox with `outtray init`, or correct store.outbox";
-    else if (err->code == OUTTRAY_E_STORE_VERSION)
-        advice = "run `outtray upgrade`";
-    else if (err->code == OUTTRAY_E_STORE_PERMISSION)
-        advice = "`outtray init --relay-role ROLE` grants what a relay needs";
-    else if (err->code == OUTTRAY_E_STORE_STANDBY)
-        advice = "connect to the primary (store.url takes several hosts)";
-    if (advice == NULL)
+    if (what == NULL)
         return;
     memcpy(state, err->sqlstate, sizeof(state));
     ot_fail(err, err->code, "outbox \"%s\": %s; %s", pg->outbox, err->text,
-            advice);
+            what);
     memcpy(err->sqlstate, state, sizeof(state));
 }
 

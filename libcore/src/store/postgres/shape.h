@@ -1,0 +1,24 @@
+/* shape.h - what an outbox looks like in the catalog, so that whatever was
+ * altered by hand can be named. */
+#ifndef OT_PG_SHAPE_H
+#define OT_PG_SHAPE_H
+
+#include "store/postgres/checks.h"
+
+/* SQL expressions of type text, NULL if all is well: what a relay cannot do
+ * without. $1 is the outbox. They look at the catalog alone, and pass over
+ * tables that are not there at all. */
+
+/* "event.key, event.type": not there, or of another type. */
+extern const char ot_pg_columns_missing[];
+/* "cursor (subscription)": keys without which nothing can be written. */
+extern const char ot_pg_keys_missing[];
+/* "select event, update cursor": what the current role may not do. */
+extern const char ot_pg_rights_missing[];
+
+/* For doctor: tables, columns, keys, triggers, each with how to mend it. */
+extern const struct ot_pg_check ot_pg_checks_shape[];
+/* Is the schema version, where there is a table for it, that of the tables? */
+extern const struct ot_pg_check ot_pg_check_version;
+
+#endif
