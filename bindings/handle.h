@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "outtray.h"
+#include "signals.h"
 
 enum { HANDLE_LINES = 256 }; /* more are counted, not kept */
 
@@ -93,6 +94,7 @@ static void handle_free(struct outtray_handle *h)
 {
     if (h == NULL)
         return;
+    signals_release(h->relay);
     outtray_relay_close(h->relay);
     free(h->lines);
     free(h);

@@ -102,9 +102,18 @@ struct outtray_relay_stats *relay_numbers(struct outtray_handle *h)
 /* What is left of the relay is abandoned; the handle can be asked nothing. */
 void relay_close(struct outtray_handle *h)
 {
+    signals_release(h->relay);
     outtray_relay_close(h->relay);
     h->relay = NULL;
 }
+
+#if !defined(SWIGPYTHON)
+/* SIGTERM and SIGINT stop it, until it is closed. */
+bool relay_signals(struct outtray_handle *h)
+{
+    return signals_catch(h->relay);
+}
+#endif
 
 bool relay_log_next(struct outtray_handle *h, struct outtray_log_line *line)
 {

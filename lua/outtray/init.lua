@@ -22,4 +22,9 @@ function outtray.id()
     return require("outtray.builder").module.id_new()
 end
 
+-- A relay; see outtray.relay.
+function outtray.relay(options)
+    return require("outtray.relay").new(options)
+end
+
 return outtray

@@ -4,10 +4,11 @@ modules are made of."""
 import os
 import pathlib
 import re
+import signal
 import subprocess
 
 import pytest
-from lua_modules import INTERPRETERS, build, environment, module
+from lua_modules import INTERPRETERS, ROOT, build, environment, module
 
 FOLDER = pathlib.Path(__file__).parent
 SPECS = sorted(path.name for path in FOLDER.glob("*_spec.lua"))
@@ -49,6 +50,91 @@ def test_spec(spec, interpreter, collect, outboxes, tmp_path):
     code, output = run(interpreter, *command, env=env, cwd=FOLDER)
     assert code == 0, output
     assert re.search(r"^ok ", output, re.M), output
+
+
+WORKER = """
+local outtray = require "outtray"
+local relay = assert(outtray.relay {
+    store = arg[1], sink = "script:", signals = true,
+})
+print("ready")
+io.stdout:flush()
+for batch in relay:batches() do
+    for event in batch:events() do
+        print(event.topic)
+        io.stdout:flush()
+        event:ok()
+    end
+end
+print("stopped", relay:stats().delivered)
+relay:close()
+"""
+
+LEFT_OPEN = """
+local outtray = require "outtray"
+local kept = {}
+for i = 1, 3 do
+    local relay = assert(outtray.relay {
+        store = arg[1], sink = "script:", subscription = "s" .. i, log = false,
+    })
+    local batch
+    while not batch do
+        assert(relay:step(0.1))
+        batch = relay:take {max_events = 1}
+    end
+    kept[i] = {relay, batch, batch:events()}
+end
+outlives = kept
+"""
+
+
+@pytest.fixture
+def one_event(outboxes, outtray):
+    url = f"sqlite:{outboxes['OUTTRAY_SPEC_SQLITE']}"
+    for _ in range(3):
+        outtray.run("enqueue", "--store", url, "orders.created", "x")
+    return url
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_worker(number, interpreter, one_event, tmp_path):
+    (tmp_path / "worker.lua").write_text(WORKER)
+    worker = subprocess.Popen(
+        [interpreter, tmp_path / "worker.lua", one_event],
+        env={**os.environ, **environment(interpreter)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines = [worker.stdout.readline() for _ in range(4)]
+    assert lines == ["ready\n", *["orders.created\n"] * 3]
+    worker.send_signal(number)
+    rest, _ = worker.communicate(timeout=60)
+    assert rest == "stopped\t3\n"
+    assert worker.returncode == 0
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_relays_that_are_left_open(interpreter, one_event, tmp_path):
+    (tmp_path / "left.lua").write_text(LEFT_OPEN)
+    code, output = run(interpreter, tmp_path / "left.lua", one_event, timeout=60)
+    assert (code, output) == (0, "")
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_the_command(interpreter, one_event):
+    script = ROOT / "lua/bin/outtray-lua"
+    code, output = run(
+        interpreter,
+        script,
+        "relay",
+        *("--store", one_event, "--sink", "stdout:", "--until-empty"),
+    )
+    assert code == 0, output
+    assert output.count('"topic":"orders.created"') == 3
+    code, output = run(interpreter, script, "relai")
+    assert code == 2, output
+    assert "relay" in output
 
 
 @pytest.mark.parametrize(("name", "version"), MODULES)

@@ -114,7 +114,7 @@ function Reader:string()
     end
 end
 
--- The name of the next pair; nil: it is none.
+-- Name and value of the next pair; nil: it is none.
 function Reader:pair()
     local name = self:string()
 
@@ -122,13 +122,15 @@ function Reader:pair()
         return nil
     end
     local value = self:string()
-    if not value or not unescaped(value) then
+    value = value and unescaped(value)
+    name = unescaped(name)
+    if not name or not value then
         return nil
     end
-    return unescaped(name)
+    return name, value
 end
 
--- The next name, or false after the last; nil: this is not what it must be.
+-- The next name and value, or false after the last; nil: this is not what it must be.
 function Reader:next()
     if not self.inside then
         if not self:take("{") then
@@ -202,6 +204,17 @@ function headers.check(json, most_bytes)
         return format("headers: not a flat JSON object of strings, see byte "
             .. '%d: give {"name": "value"}', reader.p - 1), "INVALID_EVENT"
     end
+end
+
+-- A table of the headers in JSON.
+function headers.decode(json)
+    local reader, values = setmetatable({s = json, p = 1}, Reader), {}
+    local name, value = reader:next()
+    while name do
+        values[name] = value
+        name, value = reader:next()
+    end
+    return values
 end
 
 return headers
