@@ -34,6 +34,11 @@ struct outtray_taken *relay_take(struct outtray_handle *h, size_t max_events,
     return handle_take(h, limits, err);
 }
 
+bool relay_scripted(struct outtray_handle *h)
+{
+    return outtray_relay_scripted(h->relay);
+}
+
 bool relay_ready(struct outtray_handle *h)
 {
     return h->relay != NULL && outtray_relay_ready(h->relay);
@@ -64,6 +69,23 @@ size_t batch_settle(struct outtray_taken *t, size_t first, size_t n,
     return outtray_batch_settle(t->batch, first, n,
                                 (enum outtray_outcome)outcome, retry_after_ms,
                                 reason);
+}
+
+bool batch_lost(struct outtray_taken *t)
+{
+    return outtray_batch_lost(t->batch);
+}
+
+/* The most failed tries that one of its events has had. */
+unsigned batch_attempts(struct outtray_taken *t)
+{
+    unsigned most = 0;
+
+    for (size_t i = 0; i < outtray_batch_size(t->batch); i++) {
+        unsigned n = outtray_batch_event(t->batch, i)->attempts;
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 size_t batch_open(struct outtray_taken *t)

@@ -1,11 +1,13 @@
 /* handle.h - a relay with its log as a queue, for languages that C shall not
- * call. Both belong to whoever steps the relay; stop alone is for anybody. */
+ * call. The relay belongs to whoever steps it; stop alone is for anybody. */
 #ifndef OUTTRAY_BINDINGS_HANDLE_H
 #define OUTTRAY_BINDINGS_HANDLE_H
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "outtray.h"
 #include "signals.h"
@@ -18,8 +20,13 @@ struct outtray_log_line {
     char text[480];
 };
 
+struct outtray_pump;
+
 struct outtray_handle {
-    struct outtray_relay *relay;
+    struct outtray_relay *relay; /* NULL once it is closed */
+    struct outtray_pump *pump;   /* its thread, if it has one: pump.h */
+    pid_t pid;
+    pthread_mutex_t lock; /* of the lines, which another thread may write */
     struct outtray_log_line *lines; /* a ring */
     unsigned first;
     unsigned n;
@@ -49,6 +56,10 @@ static struct outtray_taken *handle_take(struct outtray_handle *h,
                  outtray_error_text(err->code));
         return NULL;
     }
+    if (h->relay == NULL) {
+        free(t);
+        return NULL;
+    }
     if (outtray_relay_take(h->relay, &limits, &t->batch, err) == 1)
         return t;
     free(t);
@@ -61,19 +72,20 @@ static void handle_log(void *ctx, enum outtray_log_level level,
     struct outtray_handle *h = ctx;
     struct outtray_log_line *line;
 
+    pthread_mutex_lock(&h->lock);
     if (h->n == HANDLE_LINES) {
         h->lost++;
-        return;
+    } else {
+        line = &h->lines[(h->first + h->n++) % HANDLE_LINES];
+        line->level = (int)level;
+        snprintf(line->facility, sizeof(line->facility), "%s", facility);
+        snprintf(line->text, sizeof(line->text), "%s", text);
     }
-    line = &h->lines[(h->first + h->n++) % HANDLE_LINES];
-    line->level = (int)level;
-    snprintf(line->facility, sizeof(line->facility), "%s", facility);
-    snprintf(line->text, sizeof(line->text), "%s", text);
+    pthread_mutex_unlock(&h->lock);
 }
 
-/* The oldest line into out; false: there is none. */
-static bool handle_log_next(struct outtray_handle *h,
-                            struct outtray_log_line *out)
+/* With the lock. */
+static bool next_line(struct outtray_handle *h, struct outtray_log_line *out)
 {
     if (h->n == 0 && h->lost > 0) {
         *out = (struct outtray_log_line){OUTTRAY_LOG_WARN, "log", ""};
@@ -90,12 +102,23 @@ static bool handle_log_next(struct outtray_handle *h,
     return true;
 }
 
-static void handle_free(struct outtray_handle *h)
+/* The oldest line into out; false: there is none. */
+static bool handle_log_next(struct outtray_handle *h,
+                            struct outtray_log_line *out)
 {
-    if (h == NULL)
-        return;
+    bool found;
+
+    pthread_mutex_lock(&h->lock);
+    found = next_line(h, out);
+    pthread_mutex_unlock(&h->lock);
+    return found;
+}
+
+static void handle_release(struct outtray_handle *h)
+{
     signals_release(h->relay);
     outtray_relay_close(h->relay);
+    pthread_mutex_destroy(&h->lock);
     free(h->lines);
     free(h);
 }
@@ -104,17 +127,21 @@ static struct outtray_handle *handle_open(const struct outtray_conf *conf,
                                           struct outtray_error *err)
 {
     struct outtray_handle *h = calloc(1, sizeof(*h));
+    struct outtray_log_line *lines = calloc(HANDLE_LINES, sizeof(*lines));
 
-    if (h != NULL)
-        h->lines = calloc(HANDLE_LINES, sizeof(*h->lines));
-    if (h == NULL || h->lines == NULL) {
+    if (h == NULL || lines == NULL || pthread_mutex_init(&h->lock, NULL) != 0) {
+        free(lines);
+        free(h);
         err->code = OUTTRAY_E_NOMEM;
         snprintf(err->text, sizeof(err->text), "%s",
                  outtray_error_text(err->code));
-    } else if (outtray_relay_open(&h->relay, conf, handle_log, h, err) == 0) {
-        return h;
+        return NULL;
     }
-    handle_free(h);
+    h->lines = lines;
+    h->pid = getpid();
+    if (outtray_relay_open(&h->relay, conf, handle_log, h, err) == 0)
+        return h;
+    handle_release(h);
     return NULL;
 }
 

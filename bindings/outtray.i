@@ -34,6 +34,7 @@ typedef int outtray_rc;
 #if !defined(OUTTRAY_BUILD_ONLY)
 %include "conf.i"
 %include "relay.i"
+%include "pump.i"
 %include "batch.i"
 %include "schema.i"
 %include "sqlite.i"

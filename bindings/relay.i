@@ -1,9 +1,9 @@
 /* relay.i - the relay and its log.
  *
  * relay_run is not bound: a language steps in slices, to hear its own signals
- * between them. */
+ * between them, or has a thread of its own step it (pump.i). */
 %{
-#include "handle.h"
+#include "pump.h"
 %}
 
 enum outtray_log_level {
@@ -17,7 +17,7 @@ struct outtray_handle {
     %extend {
         ~outtray_handle()
         {
-            handle_free($self);
+            handle_drop($self);
         }
     }
 };

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import atexit
+import inspect
 import logging
 import os
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _core, _sqlite
-from .errors import Forked, Misuse, OutOfMemory
+from ._deliveries import DEFAULT_EVENTS, Deliveries, Loop, drain_log
+from .batch import Batch
+from .errors import Misuse, OutOfMemory
 
 # While C waits, Python hears no signal: it waits for so long at most.
 _SLICE = 0.1
 # So old may numbers be that another thread is told.
 _STATS_AGE = 0.05
 
-_LEVELS = {
-    _core.LOG_DEBUG: logging.DEBUG,
-    _core.LOG_INFO: logging.INFO,
-    _core.LOG_WARN: logging.WARNING,
-    _core.LOG_ERROR: logging.ERROR,
-}
+# At the exit of the interpreter, for batches that threads still have.
+_LAST_WAIT = 5.0
 
 _Self = TypeVar("_Self", bound="BaseRelay")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,7 @@ class RelayStats:
     stall_detail: str  #: for people
 
 
-def _stats(handle: Any) -> RelayStats:
-    raw = _core.relay_numbers(handle)
+def _stats(raw: Any) -> RelayStats:
     if raw is None:
         raise OutOfMemory("out of memory")
     return RelayStats(*(getattr(raw, name) for name in RelayStats.__slots__))
@@ -114,8 +115,13 @@ class BaseRelay:
             "relay.subscription": subscription,
         }
         conf = make_conf(config, environment, {**(settings or {}), **named})
+        if not _core.conf_get(conf, "sink.url"):
+            _core.conf_set(conf, "sink.url", "script:")
         _sqlite.choose(required=store is None or store.startswith("sqlite:"))
         self._handle = _core.relay_open(conf)
+        self._script = _core.relay_scripted(self._handle)
+        keyed = _core.conf_get(conf, "relay.ordering") != "none"
+        self._deliveries = Deliveries(self._handle, self._log, keyed)
         if until_empty:
             _core.relay_until_empty(self._handle)
 
@@ -128,17 +134,21 @@ class BaseRelay:
         release the lease. May be called on any thread and in a signal handler;
         returns at once, and ``run`` returns when it is done."""
         self._same_process()
+        self._deliveries.stopping = True
         if self._handle is not None:
             _core.relay_stop(self._handle)
 
     def fileno(self) -> int:
         """A descriptor that is readable when ``step()`` has something to do.
         Never read it; ``timeout()`` says how long a loop may wait for it."""
-        return int(_core.relay_fd(self._open()))
+        handle = self._open()
+        self._not_pumped()
+        return int(_core.relay_fd(handle))
 
     def timeout(self) -> float | None:
         """How long a loop may wait for ``fileno()``, in seconds; None: for
         ever."""
+        self._not_pumped()
         with self._lock:
             ms = int(_core.relay_timeout_ms(self._open()))
         return None if ms < 0 else ms / 1000
@@ -151,7 +161,7 @@ class BaseRelay:
             return self._last_stats
         try:
             if self._handle is not None:
-                self._last_stats = _stats(self._handle)
+                self._last_stats = _stats(self._raw_stats(self._handle))
             assert self._last_stats is not None
             return self._last_stats
         finally:
@@ -160,7 +170,7 @@ class BaseRelay:
     @property
     def done(self) -> bool:
         """Has it stopped?"""
-        return self._done
+        return self._done or self._deliveries.done
 
     def close(self) -> None:
         """Free it at once. What is under way is abandoned and will be
@@ -168,21 +178,100 @@ class BaseRelay:
         handle, self._handle = self._handle, None
         if handle is None:
             return
+        if os.getpid() != self._pid:
+            return
+        if self._deliveries.pump is not None:
+            self._deliveries.pump.close()
+            self._deliveries.done = True
         with self._lock:
-            if os.getpid() == self._pid:
-                self._last_stats = _stats(handle)
-                self._drain_log(handle)
+            self._last_stats = _stats(self._raw_stats(handle))
+            drain_log(handle, self._log)
             _core.relay_close(handle)
+        self._deliveries.settle_left(None)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None) is not None and self._pid == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2)
 
-    def _same_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise Forked(
-                "this relay was opened before fork(): open one in the child instead"
+    # --- events for the program itself ---
+
+    _may_await = False
+
+    def handler(
+        self, pattern: str, *, batch: bool = False
+    ) -> Callable[[_Function], _Function]:
+        """Register a function for the topics of a pattern; ``run`` calls it.
+
+            @relay.handler("orders.*")
+            def deliver(event):
+                ...
+
+        When it returns its event is delivered; what it raises is the outcome
+        (see ``outtray.outcomes``), and it may settle the event itself. An exact
+        name comes before patterns (``*``, ``?``, ``[a-z]``; ``*`` goes over
+        points), of these the one with more characters that are no wildcards.
+        The events of a topic without a handler wait.
+
+        Args:
+            batch: give it a ``Batch`` at a time instead of a ``BatchEvent``.
+        """
+        self._needs_script("handle them here")
+
+        def register(function: _Function) -> _Function:
+            if not self._may_await and inspect.iscoroutinefunction(function):
+                raise Misuse(
+                    f"{function.__qualname__} is async: register it with an AsyncRelay"
+                )
+            self._deliveries.handlers.add(pattern, function, batch)
+            return function
+
+        return register
+
+    def _loop(self, max_events: int, max_bytes: int, linger: float) -> Loop:
+        """A new loop over batches; from now on the pump steps the relay."""
+        self._open()
+        self._needs_script("take them here")
+        if max_events < 1 or max_bytes < 1 or not linger >= 0:
+            raise ValueError("max_events and max_bytes are above 0, linger from 0 on")
+        self._deliveries.begin()
+        _pumped.add(self)
+        self._deliveries.settle_left(None)
+        limits = (min(max_events, 16384), max_bytes, round(linger * 1000))
+        return Loop(self._deliveries, limits)
+
+    def _needs_script(self, what: str) -> None:
+        if not self._script:
+            raise Misuse(
+                "this relay has a sink that takes the events: leave the sink out to "
+                + what
             )
+
+    def _needs_handlers(self) -> None:
+        self._open()
+        if not self._deliveries.handlers:
+            raise Misuse(
+                "this relay has no sink and no handler: give it one of them, or "
+                "loop over batches()"
+            )
+
+    def _not_pumped(self) -> None:
+        if self._deliveries.pump is not None:
+            raise Misuse("a thread of this relay steps it, for batches() or handlers")
+
+    def _end(self) -> None:
+        """Stop the pump cleanly."""
+        if self._handle is not None and not self.done:
+            self.stop()
+            self._deliveries.wait_ended()
+
+    def _raw_stats(self, handle: Any) -> Any:
+        pump = self._deliveries.pump
+        return _core.relay_numbers(handle) if pump is None else pump.numbers()
+
+    # --- the rest ---
+
+    def _same_process(self) -> None:
+        self._deliveries.same_process()
 
     def _open(self) -> Any:
         self._same_process()
@@ -191,6 +280,7 @@ class BaseRelay:
         return self._handle
 
     def _step(self, seconds: float | None) -> bool:
+        self._not_pumped()
         milliseconds = -1 if seconds is None else max(0, round(seconds * 1000))
         with self._lock:
             handle = self._open()
@@ -200,18 +290,56 @@ class BaseRelay:
                 self._done = True
                 raise
             finally:
-                self._drain_log(handle)
+                drain_log(handle, self._log)
             self._done = not going
             now = time.monotonic()
             if now - self._stats_at > _STATS_AGE or not going:
                 self._stats_at = now
-                self._last_stats = _stats(handle)
+                self._last_stats = _stats(_core.relay_numbers(handle))
         return going
 
-    def _drain_log(self, handle: Any) -> None:
-        while (line := _core.relay_log_next(handle)) is not None:
-            level, facility, text = line
-            self._log.log(_LEVELS[level], "%s: %s", facility, text)
+
+_pumped: weakref.WeakSet[BaseRelay] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """The threads of relays must not outlive the libraries that they are in."""
+    mine = [one for one in list(_pumped) if one._pid == os.getpid()]
+    mine = [one for one in mine if one._handle is not None]
+    for one in mine:
+        one._deliveries.settle_left(None, "the program has ended")
+        one.stop()
+    end = time.monotonic() + _LAST_WAIT
+    for one in mine:
+        one._deliveries.wait_ended(max(0.0, end - time.monotonic()))
+        if one._deliveries.pump is not None:
+            one._deliveries.pump.close()
+
+
+class Batches:
+    """What ``relay.batches()`` gives."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        deliveries = self._loop.deliveries
+        while (batch := self._loop.advance()) is None:
+            if deliveries.ended():
+                raise StopIteration
+            deliveries.begin().wait()
+        return batch
+
+    def close(self) -> None:
+        """The loop over it is over."""
+        self._loop.leave()
+
+    def __del__(self) -> None:
+        self._loop.leave()
 
 
 class Relay(BaseRelay):
@@ -226,7 +354,9 @@ class Relay(BaseRelay):
     Args:
         store: URL of the database, ``sqlite:FILE`` or ``postgresql://…``.
         sink: URL of the destination, ``kafka://HOST``, ``file://PATH``,
-            ``stdout:``.
+            ``stdout:``. Without one (and without ``sink.url`` in the
+            configuration) the program itself delivers the events: see
+            ``batches`` and ``handler``.
         outbox: the name of the outbox; default ``outtray``.
         subscription: whose cursor it is; default ``main``.
         until_empty: stop once nothing is left to deliver.
@@ -249,9 +379,95 @@ class Relay(BaseRelay):
         """
         return self._step(timeout)
 
-    def run(self) -> None:
-        """Step until it has stopped. Ctrl-C stops it cleanly and is raised
-        when that is done; a second one at once."""
+    def run(self, *, threads: int = 1, max_events: int | None = None) -> None:
+        """Run until it has stopped. Ctrl-C stops it cleanly and is raised when
+        that is done; a second one at once.
+
+        A relay without a sink calls its handlers, on this thread and on
+        ``threads - 1`` more. Events of one key are never on two at once.
+
+        Args:
+            max_events: of a batch; default 500, or with several threads 1.
+        """
+        if not self._script:
+            self._run_sink()
+            return
+        self._needs_handlers()
+        if threads < 1:
+            raise ValueError("threads is a number from 1 on")
+        most = max_events or (DEFAULT_EVENTS if threads == 1 else 1)
+        failed: list[BaseException] = []
+        workers = [
+            threading.Thread(target=self._work, args=(most, failed), daemon=True)
+            for _ in range(1, threads)
+        ]
+        try:
+            for worker in workers:
+                worker.start()
+            self._handle_batches(most)
+            for worker in workers:
+                worker.join()
+        except BaseException as error:
+            self._deliveries.settle_left(error)
+            self._end()
+            raise
+        if failed:
+            raise failed[0]
+
+    def _work(self, max_events: int, failed: list[BaseException]) -> None:
+        try:
+            self._handle_batches(max_events)
+        except BaseException as error:
+            failed.append(error)
+            self._deliveries.settle_left(error)
+            self.stop()
+
+    def _handle_batches(self, max_events: int) -> None:
+        batches = self.batches(max_events=max_events)
+        deliveries = self._deliveries
+        try:
+            for batch in batches:
+                for handler, part in deliveries.parts(batch):
+                    if handler is None:
+                        deliveries.no_handler(part)
+                    elif handler.batch:
+                        with part:
+                            handler.function(part)
+                    else:
+                        for event in part:
+                            with event:
+                                handler.function(event)
+        finally:
+            batches.close()
+
+    def batches(
+        self,
+        *,
+        max_events: int = DEFAULT_EVENTS,
+        max_bytes: int = 1 << 20,
+        linger: float = 0,
+    ) -> Batches:
+        """The events, for your own code to deliver, until the relay has stopped.
+
+            for batch in relay.batches():
+                for event in batch:
+                    with event:
+                        deliver(event)
+
+        The relay is stepped by a thread of its own meanwhile, so the code for a
+        batch may take its time. What it has not settled when it ends is ok; when
+        it ends by an exception, that is the outcome (``outtray.outcomes``), and
+        when it ends by ``break``, a retry. Several threads may loop at once.
+
+        Args:
+            max_events: of a batch, at most 16,384.
+            max_bytes: of a batch, with payloads, keys and headers; one event may
+                be larger.
+            linger: seconds to wait for a batch to fill up; 0: take what is there.
+        """
+        return Batches(self._loop(max_events, max_bytes, linger))
+
+    def _run_sink(self) -> None:
         interrupt: KeyboardInterrupt | None = None
         while True:
             try:
@@ -276,8 +492,11 @@ class Relay(BaseRelay):
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self._handle is not None and not self._done and kind is None:
+            if self._deliveries.pump is not None:
+                self._deliveries.settle_left(error, "the relay is stopping")
+                self._end()
+            elif self._handle is not None and not self._done and kind is None:
                 self.stop()
-                self.run()
+                self._run_sink()
         finally:
             self.close()

@@ -173,6 +173,7 @@ static void outlives_its_relay(void **state)
     batch = next_batch(fixture, relay, NULL);
     outtray_relay_close(relay);
     assert_int_equal(number(batch, 9), 10);
+    assert_true(outtray_batch_lost(batch));
     assert_false(outtray_batch_next(batch, &i));
     assert_int_equal(
         outtray_batch_settle(batch, 0, 10, OUTTRAY_OUTCOME_OK, 0, NULL), 0);
@@ -260,12 +261,14 @@ static void loses_its_lease(void **state)
     enqueue(fixture, 1, 3);
     batch = next_batch(fixture, relay, NULL);
     assert_int_equal(outtray_batch_size(batch), 3);
+    assert_false(outtray_batch_lost(batch));
     usleep(1500000); /* the program sleeps for longer than its lease */
     while (stats.window != 3 || stats.in_flight != 3 ||
            strstr(fixture->log, "not renewed in time") == NULL) {
         assert_int_equal(outtray_relay_step(relay, 100, &fixture->err), 1);
         outtray_relay_stats(relay, &stats);
     }
+    assert_true(outtray_batch_lost(batch));
     assert_false(outtray_batch_next(batch, &i));
     assert_int_equal(
         outtray_batch_settle(batch, 0, 2, OUTTRAY_OUTCOME_OK, 0, NULL), 0);
@@ -288,6 +291,7 @@ static void needs_the_script_sink(void **state)
     assert_int_equal(outtray_relay_take(relay, NULL, &batch, &fixture->err),
                      OUTTRAY_E_MISUSE);
     assert_null(batch);
+    assert_false(outtray_relay_scripted(relay));
     assert_non_null(strstr(fixture->err.text, "script:"));
     assert_false(outtray_relay_ready(relay));
     outtray_relay_close(relay);

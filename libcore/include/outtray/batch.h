@@ -90,6 +90,10 @@ OUTTRAY_API int outtray_relay_take(struct outtray_relay *,
                                    struct outtray_batch **out,
                                    struct outtray_error *err);
 
+/** Is its sink script:, so that its events are for outtray_relay_take?
+ * @thread any */
+OUTTRAY_API bool outtray_relay_scripted(const struct outtray_relay *);
+
 /** Would outtray_relay_take give a batch now, with the limits of its last call?
  * @thread any, as outtray_relay_take */
 OUTTRAY_API bool outtray_relay_ready(const struct outtray_relay *);
@@ -127,6 +131,11 @@ OUTTRAY_API size_t outtray_batch_settle(struct outtray_batch *, size_t first,
                                         size_t n, enum outtray_outcome,
                                         int64_t retry_after_ms,
                                         const char *reason);
+
+/** Is it of no use to go on, because the lease or the relay is gone? What is not
+ * settled is delivered again, by whoever has the lease then.
+ * @thread any, as long as the batch is not closed meanwhile */
+OUTTRAY_API bool outtray_batch_lost(const struct outtray_batch *);
 
 /** How many are not settled. @thread as outtray_batch_settle */
 OUTTRAY_API size_t outtray_batch_open(const struct outtray_batch *);

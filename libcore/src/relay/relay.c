@@ -330,6 +330,11 @@ int outtray_relay_take(struct outtray_relay *relay,
     return ot_script_take(relay->sink, limits, out, err);
 }
 
+bool outtray_relay_scripted(const struct outtray_relay *relay)
+{
+    return ot_script_is(relay->sink);
+}
+
 bool outtray_relay_ready(const struct outtray_relay *relay)
 {
     return relay->pid == getpid() && ot_script_is(relay->sink) &&

@@ -368,8 +368,10 @@ static bool behind_a_failed_one(const struct outtray_batch *b, size_t i)
     return before != OT_NIL && b->hands[before].state == OT_SETTLED_BADLY;
 }
 
-static bool is_lost(const struct outtray_batch *b)
+bool outtray_batch_lost(const struct outtray_batch *b)
 {
+    if (forked(b))
+        return true;
     pthread_mutex_lock(&b->script->lock);
     bool lost = b->lost;
     pthread_mutex_unlock(&b->script->lock);
@@ -378,7 +380,7 @@ static bool is_lost(const struct outtray_batch *b)
 
 bool outtray_batch_next(struct outtray_batch *b, size_t *index)
 {
-    while (b->next_event < b->n && !forked(b) && !is_lost(b)) {
+    while (b->next_event < b->n && !outtray_batch_lost(b)) {
         size_t i = b->next_event++;
         if (b->hands[i].state != OT_IN_HAND)
             continue;
