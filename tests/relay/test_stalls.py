@@ -115,6 +115,13 @@ def limit(scene):
     return event
 
 
+def topic_limit(scene):
+    scene.run("enqueue", "--ndjson", stdin='{"topic": "t"}\n' * 500)
+    event = scene.enqueue()
+    scene.owned(scene.relay(limit_topic_events_per_s="t=1"))
+    return event
+
+
 def paused(scene):
     scene.owned(scene.relay())
     scene.run("pause")
@@ -221,6 +228,7 @@ STALLS = [
     Stall(broker_away, {"sink"}, {"sink"}),
     Stall(topic_refused, {"1 waiting"}, {"destination"}),
     Stall(limit, {"limit"}, {"limit"}),
+    Stall(topic_limit, {"limit"}, {"limit"}),
     Stall(paused, {"paused"}, {"paused"}),
     Stall(blocked_key, {"1 retrying", "1 blocked"}, {"behind_event"}),
     Stall(dead_head, {"1 dead", "1 blocked"}, {"behind_event"}),

@@ -139,6 +139,19 @@ static void check_held(struct sim *s, struct relay *r, int event)
     }
 }
 
+/* Was it allowed to take so much now? */
+static bool spend(int64_t *tat_ns, int64_t amount, int64_t per_s,
+                  int64_t now_us)
+{
+    if (per_s == 0)
+        return true;
+    if (*tat_ns < now_us * 1000)
+        *tat_ns = now_us * 1000;
+    bool fine = *tat_ns <= now_us * 1000 + 100000000 + 2000;
+    *tat_ns += amount * 1000000000 / per_s;
+    return fine;
+}
+
 static void check_pace(struct sim *s, struct relay *r, int event)
 {
     int64_t now = relay_clock(s, r);
@@ -147,13 +160,34 @@ static void check_pace(struct sim *s, struct relay *r, int event)
         broken(s, "I13", event,
                "e%d is sent, the broker asked for a pause of %lld us more",
                event, (long long)(r->not_before_us - now));
-    if (rate == 0)
-        return;
-    if (r->limit_tat_ns < now * 1000)
-        r->limit_tat_ns = now * 1000;
-    if (r->limit_tat_ns > now * 1000 + 100000000 + 2000)
+    if (!spend(&r->limit_tat_ns, 1, rate, now))
         broken(s, "I13", event, "e%d is sent above the limit", event);
-    r->limit_tat_ns += 1000000000 / rate;
+}
+
+/* What was rejected with its batch is sent again at once: the first time paid
+ * for it. */
+static void check_topic_pace(struct sim *s, struct relay *r,
+                             const struct ot_send *send, int event)
+{
+    const struct ot_engine_options *opt = &s->plan.opt;
+    int topic = s->db.events[event].topic;
+    int64_t now = relay_clock(s, r);
+    bool halved = r->engine->bisecting;
+    if (!halved && now < r->topic_pause_us[topic])
+        broken(s, "I13", event, "e%d is sent while its topic has a pause",
+               event);
+    for (uint32_t i = 0; i < opt->ntopic_limits; i++) {
+        const struct ot_topic_limit *l = &opt->topic_limits[i];
+        if (l->topic.p[0] != "tu"[topic])
+            continue;
+        bool fine = spend(&r->topic_tat_ns[topic], 1, l->events_per_s, now);
+        fine &=
+            spend(&r->topic_bytes_ns[topic],
+                  (int64_t)ot_event_bytes(send->event), l->bytes_per_s, now);
+        if (!fine && !halved)
+            broken(s, "I13", event, "e%d is sent above the limit of its topic",
+                   event);
+    }
 }
 
 /* Its row goes with the write that ends the pause. */
@@ -188,6 +222,7 @@ void check_send(struct sim *s, struct relay *r, const struct ot_send *send,
         broken(s, "INV-9", event, "e%d has %u attempts and %u failures", event,
                send->attempts, sub->failed[event]);
     check_pace(s, r, event);
+    check_topic_pace(s, r, send, event);
     if ((r->maybe & bit) && !send->maybe_duplicate)
         broken(s, "DUPLICATE", event, "e%d is sent again, and not marked",
                event);
@@ -283,7 +318,8 @@ static void check_memory(struct sim *s, const struct relay *r)
         broken(s, "I15", -1, "relay %d holds %u events", r->owner, e->held);
     if (e->gaps.ngens > e->gaps.n || e->ntopics > TOPICS ||
         e->nsuspects > 2 * e->nitems || e->nskipped > e->held ||
-        e->held_due.n > 8 * EVENTS || e->backoff.n > 8 * EVENTS)
+        e->held_due.n > 8 * EVENTS || e->backoff.n > 8 * EVENTS ||
+        e->nlimits > TOPICS)
         broken(s, "I15", -1, "a list of relay %d has grown too long", r->owner);
 }
 
@@ -340,7 +376,11 @@ void check_asked(struct sim *s, struct relay *r,
             continue; /* drawn in a line of history that is gone */
         s->cover[C_MAYBE_HELD] += held->maybe_duplicate;
         s->cover[C_SKIP_KEPT] += held->state == OT_HELD_SKIPPED;
-        if ((r->maybe & BIT(event)) && !held->maybe_duplicate)
+        s->cover[C_TOPIC_HELD] += held->state == OT_HELD_WAITING &&
+                                  held->error != NULL &&
+                                  strcmp(held->error, OT_LIMIT_REASON) == 0;
+        if ((r->maybe & BIT(event)) && !held->maybe_duplicate &&
+            held->state != OT_HELD_SKIPPED) /* is not sent again */
             broken(s, "DUPLICATE", event, "e%d is held, and not marked", event);
     }
 }

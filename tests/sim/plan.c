@@ -82,6 +82,13 @@ static void choose_features(struct sim *s)
             false;
 }
 
+static void limit_topic(struct ot_engine_options *opt, const char *topic,
+                        int64_t events_per_s, int64_t bytes_per_s)
+{
+    opt->topic_limits[opt->ntopic_limits++] =
+        (struct ot_topic_limit){ot_slice_of(topic), events_per_s, bytes_per_s};
+}
+
 static void choose_options(struct sim *s)
 {
     struct tape *tape = &s->tape;
@@ -118,6 +125,12 @@ static void choose_options(struct sim *s)
     if (pick(tape, 16) == 15)
         opt->limit_bytes_per_s = 20000;
     opt->seed = pick(tape, 256);
+    /* By the seed, so that older tapes keep their meaning. */
+    if (opt->seed % 8 == 5)
+        limit_topic(opt, "t", 20, 0);
+    if (opt->seed % 16 == 13)
+        limit_topic(opt, "u", opt->seed % 32 == 29 ? 5 : 0, 8000);
+    s->plan.throttle = opt->seed % 4 == 3 || opt->seed % 16 == 5;
 }
 
 void plan_choose(struct sim *s)

@@ -27,8 +27,8 @@
 #define OPEN     6 /* transactions at a time */
 #define RELAYS   3
 #define SUBS     2
-#define KEYS     3 /* and events without */
-#define TOPICS   2
+#define KEYS     3  /* and events without */
+#define TOPICS   2  /* "t" and "u" */
 #define RANGES   64 /* gaps of a cursor */
 #define COMMANDS 8
 #define FLIGHTS  40
@@ -216,6 +216,8 @@ struct relay {
     uint32_t alive;  /* … and of fetches, not given back */
     /* the sink's view of limits */
     int64_t not_before_us, limit_tat_ns, down_us, up_us;
+    int64_t topic_pause_us[TOPICS], topic_tat_ns[TOPICS],
+        topic_bytes_ns[TOPICS];
     bool probing, down;
 };
 
@@ -246,7 +248,7 @@ struct plan {
     unsigned ntrouble;
     bool slow_commit, prepare, savepoints, bulk, filter, schedule, faults,
         poison, flaky, topics, batches, lost_acks, partial, idle, large, clocks,
-        commands, crowd;
+        commands, crowd, throttle;
     unsigned rare; /* faults are once in so many */
     struct ot_engine_options opt;
 };

@@ -72,8 +72,13 @@ static void ask_pause(struct sim *s, struct flight *f)
 {
     if (s->calm || !one_in(&s->tape, 6))
         return;
-    f->c.retry_after_us = (1 + (int64_t)pick(&s->tape, 16) * 10) * MS;
+    unsigned much = pick(&s->tape, 16);
+    f->c.retry_after_us = (1 + (int64_t)much * 10) * MS;
     REACH(s, PAUSE_ASKED);
+    if (s->plan.throttle && f->c.outcome == OT_RETRY && much > 3) {
+        f->c.scope = OT_ITS_TOPIC;
+        REACH(s, TOPIC_PAUSED);
+    }
 }
 
 static unsigned beside(const struct relay *r, size_t at)
@@ -235,6 +240,10 @@ static void note_sink(struct sim *s, struct relay *r, const struct flight *f)
     if (f->c.retry_after_us > 0 && f->c.scope == OT_THE_SINK &&
         now + f->c.retry_after_us > r->not_before_us)
         r->not_before_us = now + f->c.retry_after_us;
+    int64_t *pause_us = &r->topic_pause_us[s->db.events[f->event].topic];
+    if (f->c.outcome == OT_RETRY && f->c.scope == OT_ITS_TOPIC &&
+        now + f->c.retry_after_us > *pause_us)
+        *pause_us = now + f->c.retry_after_us;
 }
 
 static void note_outcome(struct sim *s, struct relay *r, const struct flight *f)
@@ -341,6 +350,8 @@ static void take(struct sim *s, struct relay *r, const struct ot_send *send)
                          .was_held = item->held != OT_NIL};
     if (item->held != OT_NIL && ot_entry(r->engine, item->held)->probe)
         REACH(s, PROBED);
+    if (item->held != OT_NIL && ot_entry(r->engine, item->held)->released)
+        REACH(s, TOPIC_RELEASED);
     r->out |= BIT(event);
     SAY(s, "relay %d sends e%d (seq %lld, key %s), try %u", r->owner, event,
         (long long)send->event->seq, event_key(s, event), send->attempts + 1);
@@ -360,6 +371,8 @@ static void watch_sending(struct sim *s, struct relay *r, size_t n)
         s->cover[C_BISECTED_TWICE] += e->bisect * 4 <= e->nsuspects;
     }
     s->cover[C_LIMITED] += e->limited_until_us > relay_clock(s, r);
+    for (size_t i = 0; i < e->nlimits; i++)
+        s->cover[C_TOPIC_LIMITED] += e->limits[i].nwaiting > 0;
 }
 
 size_t sink_submit(struct sim *s, struct relay *r, const struct ot_send *sends,

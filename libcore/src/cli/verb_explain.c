@@ -1,5 +1,6 @@
 #include "cli/event_out.h"
 #include "cli/stalls.h"
+#include "engine/engine.h"
 #include "store/filter.h"
 
 #include <stdio.h>
@@ -126,6 +127,14 @@ static int explain_held(struct reasons *r)
         explain_error(r);
         break;
     case OT_HELD_WAITING:
+        if (r->info->error != NULL &&
+            strcmp(r->info->error, OT_LIMIT_REASON) == 0) {
+            say(r, "limit",
+                "its topic is at its limit (limit.topic_events_per_s, "
+                "limit.topic_bytes_per_s, or its broker asked for a pause): it "
+                "goes when those before it have gone");
+            break;
+        }
         say(r, "destination", "its destination refuses events for now");
         explain_error(r);
         ot_cli_fix(cli, "outtray check%s --topic %.*s", ot_cli_same(cli),

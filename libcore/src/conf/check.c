@@ -70,6 +70,16 @@ static int check_names(const struct outtray_conf *conf,
     return 0;
 }
 
+static int check_rates(const struct outtray_conf *conf,
+                       struct outtray_error *err)
+{
+    int rc = ot_conf_rates(conf, "limit.topic_events_per_s", NULL, NULL, err);
+
+    return rc != 0 ? rc
+                   : ot_conf_rates(conf, "limit.topic_bytes_per_s", NULL, NULL,
+                                   err);
+}
+
 /* --- no plain text over a network ---------------------------------------- */
 
 static bool off(const struct outtray_conf *conf, const char *key)
@@ -226,6 +236,8 @@ int outtray_conf_check(const struct outtray_conf *conf,
         rc = check_lease(conf, err);
     if (rc == 0)
         rc = check_names(conf, err);
+    if (rc == 0)
+        rc = check_rates(conf, err);
     if (rc == 0)
         rc = check_store(conf, err);
     if (rc == 0)

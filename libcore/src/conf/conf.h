@@ -50,6 +50,20 @@ typedef int ot_conf_pair_fn(void *ctx, const char *name, const char *value);
 int ot_conf_each_passed(const struct outtray_conf *, const char *prefix,
                         ot_conf_pair_fn *each, void *ctx);
 
+/* A limit of one topic, of limit.topic_events_per_s or limit.topic_bytes_per_s;
+ * the topic points into the configuration. */
+struct ot_conf_rate {
+    struct ot_slice topic;
+    int64_t per_s;
+};
+/* Every one of that setting. Stops at the first that is malformed (E_CONF, it
+ * is named), or for which each returns a code. each may be NULL. */
+typedef int ot_conf_rate_fn(void *ctx, const char *name,
+                            struct ot_conf_rate rate,
+                            struct outtray_error *err);
+int ot_conf_rates(const struct outtray_conf *, const char *name,
+                  ot_conf_rate_fn *each, void *ctx, struct outtray_error *err);
+
 /* --- URLs ----------------------------------------------------------------
  * scheme://user:password@host:port,host:port/path?name=value&… with
  * percent-encoding; "stdout:" and "file:///path" have no host. All members

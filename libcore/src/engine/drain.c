@@ -54,6 +54,7 @@ void ot_drain_unqueue(struct ot_engine *e, uint32_t id)
     if (ot_entry(e, id)->queued)
         dequeue(e, id);
     ot_entry(e, id)->fetching = false;
+    ot_limit_return(e, id);
 }
 
 bool ot_drain_eligible(const struct ot_engine *e, const struct ot_entry *entry)
@@ -67,7 +68,8 @@ bool ot_drain_eligible(const struct ot_engine *e, const struct ot_entry *entry)
     case OT_HELD_SCHEDULED:
         return entry->due;
     case OT_HELD_WAITING:
-        return entry->probe || !ot_topic_blocked(e, entry->h.topic);
+        return entry->probe || (!ot_topic_blocked(e, entry->h.topic) &&
+                                !ot_limit_holds(e, entry));
     case OT_HELD_DEAD:
     case OT_HELD_SKIPPED:
         break;
@@ -86,7 +88,8 @@ void ot_drain_lane(struct ot_engine *e, uint32_t id)
         struct ot_entry *entry = ot_entry(e, next);
         if (entry->item != OT_NIL || !ot_drain_eligible(e, entry))
             return;
-        if (!first && entry->h.state != OT_HELD_BLOCKED)
+        if (!first &&
+            (entry->h.state != OT_HELD_BLOCKED || !ot_limit_follows(e, next)))
             return;
         enqueue(e, next);
         if (entry->h.state != OT_HELD_BLOCKED)
@@ -165,6 +168,7 @@ void ot_drain_unload(struct ot_engine *e, uint32_t item_id)
     }
     entry->item = OT_NIL;
     ot_held_loaded(e, id, false);
+    ot_limit_return(e, id);
     if (entry->lane == OT_NIL && entry->h.key != 0)
         ot_held_link(e, id, true);
     ot_window_settle(e, item_id);
@@ -185,8 +189,10 @@ bool ot_drain_ask(struct ot_engine *e, struct ot_fetch_request *out)
     while (e->nfetch < most && e->fetch.first != OT_NIL) {
         uint32_t id = e->fetch.first;
         dequeue(e, id);
-        if (!ot_drain_eligible(e, ot_entry(e, id)))
-            continue; /* its destination refuses again */
+        if (!ot_drain_eligible(e, ot_entry(e, id))) {
+            ot_limit_return(e, id); /* its destination refuses again */
+            continue;
+        }
         ot_entry(e, id)->fetching = true;
         e->fetch_seqs[e->nfetch++] = ot_entry(e, id)->h.seq;
     }

@@ -50,7 +50,9 @@ static int prepare(struct ot_engine *e)
     e->set_paused = -1;
     e->sends = ot_alloc_zero(opt->batch_events, sizeof(*e->sends));
     e->offered = ot_alloc_zero(opt->batch_events, sizeof(*e->offered));
-    return e->sends == NULL || e->offered == NULL ? OUTTRAY_E_NOMEM : 0;
+    if (e->sends == NULL || e->offered == NULL)
+        return OUTTRAY_E_NOMEM;
+    return ot_limit_prepare(e);
 }
 
 int ot_engine_new(struct ot_engine **out, const struct ot_engine_options *opt,
@@ -100,6 +102,7 @@ void ot_engine_free(struct ot_engine *e)
     ot_save_free(e);
     ot_gaps_free(&e->gaps);
     ot_cursor_free(&e->cursor);
+    ot_limit_free(e);
     free_arrays(e);
     ot_free(e);
 }
@@ -304,6 +307,8 @@ static enum ot_wish next_run(struct ot_engine *e, union ot_wish_args *out)
         return OT_DO_READ;
     if (ot_submit_ask(e, &out->submit.sends, &out->submit.n))
         return OT_DO_SUBMIT;
+    if (!e->stopping && !e->opt.apply_only)
+        ot_limit_due(e); /* of those, too, that were held just now */
     return next_store(e, out);
 }
 
@@ -332,9 +337,11 @@ static bool drained(const struct ot_engine *e)
            (!more || e->paused || e->now_us >= e->soft_us);
 }
 
-/* What waits in memory for its next try keeps its attempts. */
-static void hold_backoffs(struct ot_engine *e)
+/* What waits in memory for its next try keeps its attempts; what waits for the
+ * limit of its topic keeps nothing back that was read after it. */
+static void hold_waiting(struct ot_engine *e)
 {
+    ot_limit_hold_all(e);
     for (size_t i = 0; i < e->nitems && !e->nomem; i++) {
         struct ot_item *item = &e->items[i];
         if (item->state == OT_ITEM_BACKOFF && item->held == OT_NIL &&
@@ -386,7 +393,7 @@ static enum ot_wish next_in_phase(struct ot_engine *e, union ot_wish_args *out)
     case OT_PHASE_RUN:
         if (!drained(e))
             return next_run(e, out);
-        hold_backoffs(e);
+        hold_waiting(e);
         e->phase = OT_PHASE_FINAL;
         ot_save_soon(e);
         return next_final(e, out);
@@ -421,6 +428,7 @@ static int64_t wait_run(const struct ot_engine *e)
     if (!e->stopping) {
         soon(&at_us, ot_drain_next(e));
         soon(&at_us, ot_topic_next(e));
+        soon(&at_us, ot_limit_next_entry(e));
     }
     if (ot_capture_blind(e) && can_ask(e, OT_REPLY_COMMANDS) && e->ndone == 0 &&
         e->ndone_writing == 0)

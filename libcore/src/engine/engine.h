@@ -24,6 +24,16 @@ struct ot_engine;
 enum ot_ordering { OT_ORDER_NONE, OT_ORDER_KEY, OT_ORDER_STRICT };
 enum ot_policy { OT_POLICY_AUTO, OT_PARK, OT_DEAD_LETTER, OT_BLOCK };
 
+/* A limit of one topic; 0: none. */
+struct ot_topic_limit {
+    struct ot_slice topic; /* borrowed until ot_engine_new returns */
+    int64_t events_per_s, bytes_per_s;
+};
+#define OT_TOPIC_LIMITS 64
+
+/* What is held by the limit of its topic has this for its error. */
+#define OT_LIMIT_REASON "the limit of its topic keeps it back"
+
 /* Settings, all of them; see conf/keys.def for their meaning. */
 struct ot_engine_options {
     enum ot_ordering ordering;
@@ -46,6 +56,8 @@ struct ot_engine_options {
     int64_t probe_min_us, probe_max_us;
     int64_t breaker_min_us, breaker_max_us;
     int64_t limit_events_per_s, limit_bytes_per_s; /* 0: none */
+    struct ot_topic_limit topic_limits[OT_TOPIC_LIMITS];
+    uint32_t ntopic_limits;
     int64_t leave_out_seqs; /* gaps at least so wide are left out of reads while
                                their writers are known to be at work */
     uint64_t seed;
@@ -129,7 +141,7 @@ enum ot_stall {
     OT_STALL_PAUSED,
     OT_STALL_BREAKER, /* the sink is unavailable */
     OT_STALL_SINK,    /* events are with the sink, which is slow to answer */
-    OT_STALL_LIMIT,   /* events wait for the limit, or the broker's */
+    OT_STALL_LIMIT,   /* events wait for a limit, or the broker's */
     OT_STALL_BARRIER, /* waiting for the database's flush */
     OT_STALL_HELD_FULL,
     OT_STALL_GAP, /* only gaps are left: open transactions hold them */

@@ -147,6 +147,7 @@ void ot_held_set(struct ot_engine *e, uint32_t id, enum ot_held_state state,
                  bool holds_key, int64_t next_us)
 {
     struct ot_entry *entry = ot_entry(e, id);
+    ot_limit_unlist(e, id);
     entry->h.state = state;
     entry->h.holds_key = holds_key && entry->h.key != 0;
     entry->h.next_us = next_us;
@@ -160,6 +161,8 @@ void ot_held_set(struct ot_engine *e, uint32_t id, enum ot_held_state state,
     if ((state == OT_HELD_RETRYING || state == OT_HELD_SCHEDULED) &&
         ot_heap_push(&e->held_due, next_us, id) != 0)
         e->nomem = true;
+    if (state == OT_HELD_WAITING)
+        ot_limit_list(e, id);
 }
 
 void ot_held_save(struct ot_engine *e, uint32_t id)
@@ -232,6 +235,7 @@ static void entry_free(struct ot_engine *e, uint32_t id)
     struct ot_entry *entry = ot_entry(e, id);
     drop_error(entry);
     ot_drain_unqueue(e, id);
+    ot_limit_unlist(e, id);
     ot_held_unlink(e, id);
     ot_index_del(&e->by_seq, (uint64_t)entry->h.seq);
     e->unread -= entry->unread;
@@ -432,4 +436,5 @@ void ot_held_forget(struct ot_engine *e)
     e->nskipped = 0;
     e->ndels = 0;
     e->ntopics = 0;
+    ot_limit_forget_held(e);
 }

@@ -30,12 +30,14 @@
 #define OT_FAILED_MAX  INT64_C(3000000) /* … doubling up to this */
 #define OT_BACK_US     INT64_C(1000000) /* a clock set back, not a slow answer */
 #define OT_GAP_POLL_US INT64_C(50000)   /* longest poll while gaps are open */
+#define OT_LIMIT_NAME  80 /* bytes of a topic's name that are kept */
 
 enum ot_item_state {
     OT_ITEM_FREE,
     OT_ITEM_READ,    /* its batch may not be durable yet */
     OT_ITEM_READY,   /* waits for its lane */
     OT_ITEM_QUEUED,  /* may be sent */
+    OT_ITEM_LIMITED, /* may be sent, but for the limit of its topic */
     OT_ITEM_OFFERED, /* in the submit wish */
     OT_ITEM_FLIGHT,  /* with the sink */
     OT_ITEM_BACKOFF, /* failed, tried again from memory */
@@ -80,6 +82,8 @@ struct ot_entry {
     bool fetching; /* the fetch under way has it */
     bool due;      /* its time has come */
     bool probe;    /* tries its topic */
+    bool listed;   /* waits for the limit of its topic, by seq */
+    bool released; /* by that limit, and not sent yet */
     bool unread;   /* of the load: its row is read once more, and maybe others
                       of its key before it */
 };
@@ -88,11 +92,12 @@ struct ot_entry {
 struct ot_lane {
     uint64_t key;
     bool used;
-    uint32_t first, last;           /* items in order */
-    uint32_t next;                  /* the first that is not out */
-    uint32_t out;                   /* queued, offered or in flight */
-    bool alone;                     /* a careful one is out */
-    bool draining;                  /* one came back: wait for the rest */
+    uint32_t first, last; /* items in order */
+    uint32_t next;        /* the first that is not out */
+    uint32_t out;         /* queued, offered or in flight */
+    bool alone;           /* a careful one is out */
+    bool draining;        /* one came back: wait for the rest */
+    bool limited;         /* the last that is out waits for its topic */
     uint32_t held_first, held_last; /* entries that hold it, or wait */
     uint32_t unloaded;              /* of these, those not in memory */
 };
@@ -100,12 +105,28 @@ struct ot_lane {
 /* A destination that refuses events. */
 struct ot_topic {
     uint64_t hash;
+    bool refused;     /* since the load, not only before it */
     int64_t probe_us; /* when to try again */
     int64_t delay_us;
 };
 
 struct ot_list {
     uint32_t first, last;
+};
+
+/* A topic with a limit of its own, or one that its broker slowed down. */
+struct ot_limit {
+    uint64_t hash;
+    char name[OT_LIMIT_NAME]; /* for people, maybe cut */
+    struct ot_limiter limiter;
+    struct ot_limiter
+        plan; /* with what is offered: what is not taken is free */
+    struct ot_list waiting; /* items: short waits stay in memory */
+    uint32_t nwaiting;
+    int64_t waiting_bytes;
+    struct ot_heap held; /* entries, by seq */
+    uint32_t released;   /* entries: to be fetched and sent next */
+    int64_t mean_bytes;  /* of its events, about */
 };
 
 /* A request of one kind to the store. */
@@ -215,6 +236,9 @@ struct ot_engine {
 
     struct ot_topic *topics;
     size_t ntopics, topics_size;
+    struct ot_limit *limits;
+    size_t nlimits, limits_size;
+    struct ot_index by_topic; /* of these */
 
     /* submitting */
     struct ot_send *sends;
@@ -308,10 +332,13 @@ void ot_lane_join(struct ot_engine *, uint32_t lane, uint32_t item);
 void ot_lane_leave(struct ot_engine *, uint32_t item);
 void ot_lane_back(struct ot_engine *, uint32_t item); /* it was in flight */
 void ot_lane_trouble(struct ot_engine *, uint32_t lane);
+void ot_lane_limited(struct ot_engine *, uint32_t item);
+void ot_lane_untaken(struct ot_engine *, uint32_t item);
 void ot_lane_go(struct ot_engine *, uint32_t lane); /* may free it */
 void ot_lane_close(struct ot_engine *, uint32_t lane);
 void ot_lane_forget(struct ot_engine *);
 void ot_ready_push(struct ot_engine *, uint32_t item);
+void ot_ready_push_first(struct ot_engine *, uint32_t item);
 void ot_ready_remove(struct ot_engine *, uint32_t item);
 
 /* held.c: entries, and their place in lanes */
@@ -356,6 +383,30 @@ void ot_topic_waiting(struct ot_engine *, uint64_t hash); /* after a load */
 void ot_topic_open(struct ot_engine *, uint64_t hash);
 void ot_topic_due(struct ot_engine *);
 int64_t ot_topic_next(const struct ot_engine *);
+
+/* limit.c: topics that are at their limit */
+int ot_limit_prepare(struct ot_engine *);
+void ot_limit_free(struct ot_engine *);
+void ot_limit_plan(struct ot_engine *); /* a batch is put together */
+bool ot_limit_stops(struct ot_engine *, uint32_t item); /* the first ready */
+uint32_t ot_limit_first(struct ot_engine *); /* that may go now, or OT_NIL */
+bool ot_limit_ready(const struct ot_engine *);
+void ot_limit_leave(struct ot_engine *, uint32_t item); /* its list */
+void ot_limit_take(struct ot_engine *, uint32_t item);  /* the sink did */
+void ot_limit_push(struct ot_engine *, uint32_t item, int64_t until_us);
+void ot_limit_list(struct ot_engine *, uint32_t entry); /* it waits, held */
+void ot_limit_unlist(struct ot_engine *, uint32_t entry);
+void ot_limit_return(struct ot_engine *, uint32_t entry);
+bool ot_limit_holds(const struct ot_engine *, const struct ot_entry *);
+bool ot_limit_follows(struct ot_engine *, uint32_t entry); /* its key's head */
+void ot_limit_hold_all(struct ot_engine *); /* that wait in the window */
+void ot_limit_due(struct ot_engine *);
+int64_t ot_limit_next_item(const struct ot_engine *);
+int64_t ot_limit_next_entry(const struct ot_engine *);
+bool ot_limit_stall(const struct ot_engine *, int64_t now_us, char *detail,
+                    size_t size);
+void ot_limit_forget_items(struct ot_engine *);
+void ot_limit_forget_held(struct ot_engine *);
 
 /* submit.c */
 bool ot_submit_ask(struct ot_engine *, const struct ot_send **, size_t *n);

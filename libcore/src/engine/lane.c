@@ -76,6 +76,19 @@ void ot_ready_push(struct ot_engine *e, uint32_t id)
     e->ready.last = id;
 }
 
+void ot_ready_push_first(struct ot_engine *e, uint32_t id)
+{
+    struct ot_item *item = ot_item(e, id);
+    item->state = OT_ITEM_QUEUED;
+    item->prev = OT_NIL;
+    item->next = e->ready.first;
+    if (e->ready.first == OT_NIL)
+        e->ready.last = id;
+    else
+        ot_item(e, e->ready.first)->prev = id;
+    e->ready.first = id;
+}
+
 void ot_ready_remove(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
@@ -114,13 +127,26 @@ static void less_out(struct ot_lane *lane)
         lane->alone = false;
 }
 
+static bool is_queued(const struct ot_item *item)
+{
+    return item->state == OT_ITEM_QUEUED || item->state == OT_ITEM_LIMITED;
+}
+
+static void unqueue(struct ot_engine *e, uint32_t item_id)
+{
+    if (ot_item(e, item_id)->state == OT_ITEM_LIMITED)
+        ot_limit_leave(e, item_id);
+    else
+        ot_ready_remove(e, item_id);
+}
+
 /* item->lane stays: an item that leaves to be held still belongs to its key.
  */
 void ot_lane_leave(struct ot_engine *e, uint32_t item_id)
 {
     struct ot_item *item = ot_item(e, item_id);
-    if (item->state == OT_ITEM_QUEUED) {
-        ot_ready_remove(e, item_id);
+    if (is_queued(item)) {
+        unqueue(e, item_id);
         if (item->lane != OT_NIL)
             less_out(ot_lane(e, item->lane));
     }
@@ -151,19 +177,50 @@ void ot_lane_back(struct ot_engine *e, uint32_t item_id)
         less_out(ot_lane(e, item->lane));
 }
 
+static void call_back(struct ot_engine *e, struct ot_lane *lane, uint32_t from)
+{
+    for (uint32_t i = from; i != OT_NIL; i = ot_item(e, i)->lane_next) {
+        struct ot_item *item = ot_item(e, i);
+        if (is_queued(item)) {
+            unqueue(e, i);
+            item->state = OT_ITEM_READY;
+            less_out(lane);
+        }
+    }
+}
+
 /* Call back what is queued, let what is in flight come home. */
 void ot_lane_trouble(struct ot_engine *e, uint32_t id)
 {
     struct ot_lane *lane = ot_lane(e, id);
     lane->draining = true;
-    for (uint32_t i = lane->first; i != OT_NIL; i = ot_item(e, i)->lane_next) {
-        struct ot_item *item = ot_item(e, i);
-        if (item->state == OT_ITEM_QUEUED) {
-            ot_ready_remove(e, i);
-            item->state = OT_ITEM_READY;
-            less_out(lane);
-        }
-    }
+    call_back(e, lane, lane->first);
+}
+
+/* The item waits for its topic, and those behind it for the item. */
+void ot_lane_limited(struct ot_engine *e, uint32_t item_id)
+{
+    const struct ot_item *item = ot_item(e, item_id);
+    if (item->lane == OT_NIL)
+        return;
+    struct ot_lane *lane = ot_lane(e, item->lane);
+    call_back(e, lane, item->lane_next);
+    lane->next = item->lane_next;
+    lane->limited = true;
+}
+
+/* It was offered and goes back: one behind it that waits for its topic may not
+ * go before it when its time has come, and asks again. */
+void ot_lane_untaken(struct ot_engine *e, uint32_t item_id)
+{
+    const struct ot_item *item = ot_item(e, item_id);
+    if (!ot_lane(e, item->lane)->limited)
+        return;
+    uint32_t id = item->lane_next;
+    while (ot_item(e, id)->state != OT_ITEM_LIMITED)
+        id = ot_item(e, id)->lane_next;
+    ot_limit_leave(e, id);
+    ot_ready_push_first(e, id);
 }
 
 static void pump(struct ot_engine *e, struct ot_lane *lane)
@@ -174,6 +231,8 @@ static void pump(struct ot_engine *e, struct ot_lane *lane)
         lane->draining = false;
         lane->next = lane->first;
     }
+    if (lane->limited)
+        return;
     while (lane->next != OT_NIL) {
         struct ot_item *item = ot_item(e, lane->next);
         if (item->state != OT_ITEM_READY)

@@ -249,6 +249,16 @@ static void feed_sink_state(struct ot_engine *e, const struct ot_completion *c,
         ot_limiter_push(&e->limiter, e->now_us + c->retry_after_us);
 }
 
+/* The broker slows one topic down. Of one that is away or refused the probe
+ * minds it. */
+static void feed_topic_limit(struct ot_engine *e, uint32_t id,
+                             const struct ot_completion *c)
+{
+    if (c->retry_after_us > 0 && c->scope == OT_ITS_TOPIC &&
+        c->outcome != OT_MISCONFIGURED && c->outcome != OT_UNAVAILABLE)
+        ot_limit_push(e, id, e->now_us + c->retry_after_us);
+}
+
 static void decide(struct ot_engine *e, uint32_t id,
                    const struct ot_completion *c)
 {
@@ -290,6 +300,7 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
     e->slow = e->now_us - item->at_us >= OT_SLOW_US;
     count(e, c->outcome);
     feed_sink_state(e, c, item->orphan);
+    feed_topic_limit(e, id, c);
     if (item->orphan) {
         e->orphans--;
         ot_window_release(e, id);

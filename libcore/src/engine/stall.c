@@ -126,6 +126,9 @@ static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
                  ot_duration_text(limit_us - now_us, left));
         return OT_STALL_LIMIT;
     }
+    if (e->in_flight == 0 && e->ready.first == OT_NIL && e->nsuspects == 0 &&
+        ot_limit_stall(e, now_us, detail, size))
+        return OT_STALL_LIMIT;
     if (e->admit < e->tail) {
         snprintf(detail, size, "waiting for the database to flush");
         return OT_STALL_BARRIER;

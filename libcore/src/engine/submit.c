@@ -31,22 +31,46 @@ static void offer(struct ot_engine *e, uint32_t id)
     e->offered[e->noffered++] = id;
 }
 
+/* The next that may go: one that waited for its topic, or the first that is
+ * ready. */
+static uint32_t next_ready(struct ot_engine *e)
+{
+    uint32_t id = e->nlimits > 0 ? ot_limit_first(e) : OT_NIL;
+    return id != OT_NIL ? id : e->ready.first;
+}
+
+static void leave_queue(struct ot_engine *e, uint32_t id)
+{
+    uint32_t lane = ot_item(e, id)->lane;
+    if (ot_item(e, id)->state != OT_ITEM_LIMITED) {
+        ot_ready_remove(e, id);
+        offer(e, id);
+        return;
+    }
+    ot_limit_leave(e, id);
+    offer(e, id);
+    if (lane != OT_NIL)
+        ot_lane_go(e, lane); /* those that waited for it */
+}
+
 static void offer_ready(struct ot_engine *e, uint32_t room)
 {
     struct ot_limiter limiter = e->limiter; /* what is not taken is free */
-    while (e->noffered < room && e->ready.first != OT_NIL && !e->nomem) {
-        uint32_t id = e->ready.first;
+    uint32_t id;
+    ot_limit_plan(e);
+    while (e->noffered < room && (id = next_ready(e)) != OT_NIL && !e->nomem) {
         if (topic_waits(e, id)) {
             ot_hold(e, id, OT_HELD_WAITING, true, 0, NULL);
             continue;
         }
+        if (e->nlimits > 0 && ot_limit_stops(e, id))
+            continue;
         e->limited_until_us = ot_limiter_at(&limiter);
         if (e->limited_until_us > e->now_us)
             return;
         ot_limiter_take(&limiter, ot_event_bytes(ot_item(e, id)->event),
                         e->now_us);
-        ot_ready_remove(e, id);
-        offer(e, id);
+        leave_queue(e, id);
     }
 }
 
@@ -64,7 +88,7 @@ bool ot_submit_ask(struct ot_engine *e, const struct ot_send **sends, size_t *n)
 {
     bool bisecting = e->nsuspects > 0;
     if (!ot_submit_allowed(e) || (bisecting && e->in_flight > 0) ||
-        (!bisecting && e->ready.first == OT_NIL))
+        (!bisecting && e->ready.first == OT_NIL && !ot_limit_ready(e)))
         return false;
     uint32_t room = ot_breaker_room(&e->breaker, e->in_flight, e->now_us);
     if (room > e->opt.batch_events)
@@ -89,14 +113,9 @@ static void untaken(struct ot_engine *e, uint32_t id)
         item->state = OT_ITEM_SUSPECT;
         return;
     }
-    item->state = OT_ITEM_QUEUED;
-    item->prev = OT_NIL;
-    item->next = e->ready.first;
-    if (e->ready.first == OT_NIL)
-        e->ready.last = id;
-    else
-        ot_item(e, e->ready.first)->prev = id;
-    e->ready.first = id;
+    if (item->lane != OT_NIL)
+        ot_lane_untaken(e, id);
+    ot_ready_push_first(e, id);
 }
 
 void ot_submit_taken(struct ot_engine *e, size_t n)
@@ -112,6 +131,8 @@ void ot_submit_taken(struct ot_engine *e, size_t n)
         item->state = OT_ITEM_FLIGHT;
         item->at_us = e->now_us;
         ot_limiter_take(&e->limiter, ot_event_bytes(item->event), e->now_us);
+        if (e->nlimits > 0)
+            ot_limit_take(e, e->offered[i]);
     }
     e->in_flight += (uint32_t)n;
     e->stats.submitted += n;
@@ -139,14 +160,17 @@ void ot_submit_due(struct ot_engine *e)
 int64_t ot_submit_next(const struct ot_engine *e)
 {
     int64_t at_us = ot_heap_next(&e->backoff);
-    if (!ot_submit_allowed(e) ||
-        (e->ready.first == OT_NIL && e->nsuspects == 0) ||
-        (e->nsuspects > 0 && e->in_flight > 0))
+    int64_t limit_us = ot_limit_next_item(e), send_us = OT_NEVER;
+    if (!ot_submit_allowed(e) || (e->nsuspects > 0 && e->in_flight > 0))
         return at_us;
-    int64_t send_us = OT_NEVER;
+    bool ready =
+        e->ready.first != OT_NIL || e->nsuspects > 0 || limit_us <= e->now_us;
     if (e->breaker.state == OT_BREAKER_OPEN)
-        send_us = e->breaker.until_us;
-    else if (e->limited_until_us > e->now_us)
+        send_us = ready || limit_us < e->breaker.until_us ? e->breaker.until_us
+                                                          : limit_us;
+    else if (ready && e->limited_until_us > e->now_us)
         send_us = e->limited_until_us;
+    else if (limit_us > e->now_us)
+        send_us = limit_us;
     return send_us < at_us ? send_us : at_us;
 }

@@ -50,6 +50,7 @@ void ot_topic_refused(struct ot_engine *e, uint64_t hash, bool probed,
         topic->delay_us =
             delay < e->opt.probe_max_us ? delay : e->opt.probe_max_us;
     }
+    topic->refused = true;
     if (after_us < topic->delay_us)
         after_us = topic->delay_us;
     topic->probe_us = e->now_us + after_us;
@@ -70,8 +71,9 @@ void ot_topic_open(struct ot_engine *e, uint64_t hash)
     struct ot_topic *topic = e->ntopics > 0 ? find(e, hash) : NULL;
     if (topic == NULL)
         return;
+    if (topic->refused)
+        ot_log(e->log, OT_INFO, "engine", "a destination takes events again");
     *topic = e->topics[--e->ntopics];
-    ot_log(e->log, OT_INFO, "engine", "a destination takes events again");
     for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
         struct ot_entry *entry = &e->entries[i];
         if (entry->used && entry->h.state == OT_HELD_WAITING &&

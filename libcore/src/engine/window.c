@@ -153,14 +153,18 @@ uint32_t ot_window_left(const struct ot_engine *e)
                                        : 0;
 }
 
-/* The window is full, and the oldest event in it waits for its next try: it
- * may wait in the database as well. */
+/* The window is full, and the oldest event in it waits for its next try or for
+ * the limit of its topic: it may wait in the database as well. */
 void ot_window_relieve(struct ot_engine *e)
 {
-    if (e->head == e->tail || e->tail - e->written < e->opt.window_events)
+    if (e->head == e->tail)
         return;
     uint32_t id = e->ring[e->head & (e->ring_size - 1)];
     const struct ot_item *item = ot_item(e, id);
+    if (item->state == OT_ITEM_LIMITED && ot_capture_full(e))
+        ot_limit_hold_all(e);
+    if (e->tail - e->written < e->opt.window_events)
+        return;
     if (item->state == OT_ITEM_BACKOFF && item->held == OT_NIL)
         ot_hold(e, id, OT_HELD_RETRYING, true,
                 ot_db_now(e) + (item->at_us - e->now_us), NULL);
@@ -209,4 +213,5 @@ void ot_window_forget(struct ot_engine *e)
     e->nsuspects = 0;
     e->noffered = 0;
     e->bisecting = false;
+    ot_limit_forget_items(e);
 }

@@ -27,6 +27,43 @@ static void read_window(const struct outtray_conf *conf,
     out->held_max = (uint32_t)ot_conf_int(conf, "relay.held_max");
 }
 
+/* ctx: the engine's options. */
+static int add_limit(void *ctx, const char *name, struct ot_conf_rate rate,
+                     struct outtray_error *err)
+{
+    struct ot_engine_options *out = ctx;
+    uint32_t i = 0;
+
+    while (i < out->ntopic_limits &&
+           !ot_slice_equal(out->topic_limits[i].topic, rate.topic))
+        i++;
+    if (i == OT_TOPIC_LIMITS)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "%s: %d topics have a limit of their own, more are not "
+                       "possible",
+                       name, OT_TOPIC_LIMITS);
+    if (i == out->ntopic_limits)
+        out->topic_limits[out->ntopic_limits++].topic = rate.topic;
+    if (strcmp(name, "limit.topic_bytes_per_s") == 0)
+        out->topic_limits[i].bytes_per_s = rate.per_s;
+    else
+        out->topic_limits[i].events_per_s = rate.per_s;
+    return 0;
+}
+
+static int read_limits(const struct outtray_conf *conf,
+                       struct ot_engine_options *out, struct outtray_error *err)
+{
+    int rc =
+        ot_conf_rates(conf, "limit.topic_events_per_s", add_limit, out, err);
+
+    out->limit_events_per_s = ot_conf_int(conf, "limit.events_per_s");
+    out->limit_bytes_per_s = ot_conf_int(conf, "limit.bytes_per_s");
+    return rc != 0 ? rc
+                   : ot_conf_rates(conf, "limit.topic_bytes_per_s", add_limit,
+                                   out, err);
+}
+
 static void read_pace(const struct outtray_conf *conf,
                       struct ot_engine_options *out)
 {
@@ -34,8 +71,6 @@ static void read_pace(const struct outtray_conf *conf,
     out->poll_min_us = ot_conf_us(conf, "relay.poll_min_ms");
     out->poll_max_us = ot_conf_us(conf, "relay.poll_max_ms");
     out->cursor_us = ot_conf_us(conf, "relay.cursor_ms");
-    out->limit_events_per_s = ot_conf_int(conf, "limit.events_per_s");
-    out->limit_bytes_per_s = ot_conf_int(conf, "limit.bytes_per_s");
 }
 
 static void read_retry(const struct outtray_conf *conf,
@@ -64,6 +99,9 @@ int ot_relay_options(const struct outtray_conf *conf, uint32_t store_caps,
     read_window(conf, out);
     read_pace(conf, out);
     read_retry(conf, out);
+    int rc = read_limits(conf, out, err);
+    if (rc != 0)
+        return rc;
     if (ot_random_bytes(&out->seed, sizeof(out->seed)) != 0)
         return ot_fail(err, OUTTRAY_E_IO, "the system gives no randomness");
     return 0;
