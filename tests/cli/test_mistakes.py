@@ -7,17 +7,26 @@ what the text says. Then one more event is committed, and all must arrive. All
 mistakes happen at once, each in an outbox of its own."""
 
 import concurrent.futures
+import os
+import re
+import sqlite3
+import subprocess
 
 import psycopg
 import pytest
-from mistake import Mistake, line_with
+from mistake import FileMistake, Mistake, line_with
 from scene import new_stage
 
-MISTAKES = []
+MISTAKES = []  # (kind, function)
 
 
 def mistake(function):
-    MISTAKES.append(function)
+    MISTAKES.append((Mistake, function))
+    return function
+
+
+def mistake_with_a_file(function):
+    MISTAKES.append((FileMistake, function))
     return function
 
 
@@ -320,12 +329,363 @@ def cursor_deleted_under_a_relay(m):
     m.all_arrive(relay)
 
 
+@mistake
+def lease_given_to_nobody(m):
+    """For a year, by hand; or the clock of the server was set back."""
+    m.sql(
+        "UPDATE {o}.cursor SET owner = gen_random_uuid(), "
+        "lease_expires_at = now() + interval '1 year'"
+    )
+    relay = m.relay(m.sink)
+    m.hear(relay, "owns the subscription")
+    text, fix = m.doctor("cursor")
+    assert "lease of subscription main ends in" in text
+    m.cure(fix)
+
+
+@mistake
+def lease_taken_away(m):
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    m.sql("UPDATE {o}.cursor SET owner = NULL, fence = 0")
+    m.put()
+    m.hear(relay, "the cursor write was refused")
+    relay.wait_for(lambda: m.sql("SELECT fence FROM {o}.cursor") > [(1,)])
+
+
+@mistake
+def outboxes_mixed(m):
+    """A position of another outbox."""
+    m.sql("UPDATE {o}.cursor SET position = 5000")
+    assert "outtray doctor" in m.drain(status=78)
+    m.cure(m.doctor("sequence")[1])
+
+
+@mistake
+def seq_chosen_by_hand(m):
+    m.sql("INSERT INTO {o}.event (seq, topic) OVERRIDING SYSTEM VALUE VALUES (70, 't')")
+    assert "outtray doctor" in m.drain(status=None)
+    text, fix = m.doctor("sequence")
+    assert "the log has seq 70" in text
+    m.cure(fix)
+
+
+# --- rights -------------------------------------------------------------------
+
+
+@mistake
+def right_to_read_revoked(m):
+    name, url = m.role()
+    m.sql(f"REVOKE SELECT ON {{o}}.event FROM {name}")
+    said = m.drain(status=77, env={"OUTTRAY_STORE_URL": url})
+    assert f"role {name} may not select event" in said
+    m.run(*re.search(r"`outtray (init --relay-role \w+)`", said)[1].split())
+    m.drain(env={"OUTTRAY_STORE_URL": url})
+    assert not m.missing()
+
+
+@mistake
+def rights_revoked_under_a_relay(m):
+    name, url = m.role()
+    m.program.env["OUTTRAY_STORE_URL"] = url
+    relay = m.owned(m.relay(m.sink))
+    m.program.env["OUTTRAY_STORE_URL"] = m.url
+    m.all_arrive(relay)
+    m.sql(f"REVOKE ALL ON {{o}}.cursor FROM {name}")
+    m.put()
+    m.hear(relay, "refused", "permission denied", "outtray init --relay-role")
+    m.run("init", "--relay-role", name)
+
+
+@mistake
+def many_rights_revoked(m):
+    name, url = m.role()
+    m.sql(
+        f"REVOKE SELECT ON {{o}}.command FROM {name}; "
+        f"REVOKE INSERT ON {{o}}.held FROM {name}; "
+        f"REVOKE ALL ON {{o}}.event_seq_seq FROM {name}"
+    )
+    said = m.drain(status=77, env={"OUTTRAY_STORE_URL": url})
+    assert "select event_seq_seq, insert held, select command" in said
+    m.run(*re.search(r"`outtray (init --relay-role \w+)`", said)[1].split())
+    m.drain(env={"OUTTRAY_STORE_URL": url})
+    assert not m.missing()
+
+
+@mistake
+def schema_closed(m):
+    name, url = m.role()
+    m.sql(f"REVOKE USAGE ON SCHEMA {{o}} FROM {name}")
+    said = m.drain(status=77, env={"OUTTRAY_STORE_URL": url})
+    assert "permission denied for schema" in said
+    assert "outtray init --relay-role" in said
+    m.run("init", "--relay-role", name)
+    m.drain(env={"OUTTRAY_STORE_URL": url})
+    assert not m.missing()
+
+
+@mistake
+def row_level_security(m):
+    _, url = m.role()
+    m.sql("ALTER TABLE {o}.event ENABLE ROW LEVEL SECURITY")
+    relay = m.program.start("relay", "--sink", m.sink, env={"OUTTRAY_STORE_URL": url})
+    m.hear(relay, "refused", "row level security", "outtray doctor")
+    text, fix = m.doctor("row-security")
+    assert "row level security is on" in text
+    m.cure(fix)
+
+
+@mistake
+def login_closed(m):
+    name, url = m.role()
+    m.sql(f"ALTER ROLE {name} NOLOGIN")
+    said = m.drain(status=77, env={"OUTTRAY_STORE_URL": url})
+    assert "not permitted to log in" in said and "store.url" in said
+    m.sql(f"ALTER ROLE {name} LOGIN")
+    m.drain(env={"OUTTRAY_STORE_URL": url})
+    assert not m.missing()
+
+
+@mistake
+def no_connection_left(m):
+    name, url = m.role()
+    m.sql(f"ALTER ROLE {name} CONNECTION LIMIT 1")
+    taken = m.connect_as(url)
+    relay = m.program.start("relay", "--sink", m.sink, env={"OUTTRAY_STORE_URL": url})
+    m.hear(relay, "all connections are taken", "CONNECTION LIMIT")
+    taken.close()
+    m.sql(f"ALTER ROLE {name} CONNECTION LIMIT 5")
+
+
+# --- the wrong database -------------------------------------------------------
+
+
+@mistake
+def another_outbox_named(m):
+    said = m.drain(status=78, env={"OUTTRAY_STORE_OUTBOX": "ordrs"})
+    assert "outtray init" in said and "store.outbox" in said
+
+
+@mistake
+def copy_of_another_server(m):
+    m.sql("UPDATE {o}.meta SET system_identifier = 5")
+    assert "made on another server" in m.drain()
+    text, fix = m.doctor("sequence")
+    assert "another server" in text
+    m.cure(fix)
+    assert "another server" not in m.drain()
+
+
+@mistake
+def older_dump_restored_under_a_relay(m):
+    """What was committed after the dump is gone with the schema; what is in it
+    is sent again."""
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    dump = subprocess.run(
+        ["pg_dump", "-n", m.name, m.url], capture_output=True, text=True, check=True
+    )
+    m.put(3)
+    m.all_arrive(relay)
+    m.sql("DROP SCHEMA {o} CASCADE")
+    m.hear(relay, "refused", "outtray doctor")
+    text, _ = m.doctor("schema")
+    assert "no outbox" in text
+    subprocess.run(["psql", "-q", m.url], input=dump.stdout, text=True, check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    relay.wait_for(lambda: not relay.alive() or m.one()["owner"], 40)
+
+
+# --- SQLite -------------------------------------------------------------------
+
+
+@mistake_with_a_file
+def file_numbers_set_back(m):
+    m.drain()
+    m.sql("DELETE FROM {o}_event; DELETE FROM sqlite_sequence")
+    m.put(2)
+    assert "outtray doctor" in m.drain(status=78)
+    text, fix = m.doctor("sequence")
+    assert "may not have been read" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_numbers_set_back_without_new_events(m):
+    m.drain()
+    m.sql("DELETE FROM {o}_event; UPDATE sqlite_sequence SET seq = 1")
+    m.sql("UPDATE {o}_cursor SET written_at = written_at + 90000000")
+    assert "outtray doctor" in m.drain(status=78)
+    m.cure(m.doctor("sequence")[1])
+
+
+@mistake_with_a_file
+def file_cursor_deleted(m):
+    m.sql("DELETE FROM {o}_cursor")
+    said = m.drain("--set", "relay.start=now", status=78)
+    text, fix = m.doctor("cursor")
+    assert "was deleted" in text and "created_at" in fix
+    m.cure(line_with(said, "was deleted"))
+
+
+@mistake_with_a_file
+def file_cursor_deleted_under_a_relay(m):
+    relay = m.owned(m.relay(m.sink, ttl="3s"))
+    m.all_arrive(relay)
+    m.sql("DELETE FROM {o}_cursor")
+    m.put()
+    m.cure(m.hear(relay, "refused", "cursor of subscription main was deleted"))
+    m.all_arrive(relay)
+
+
+@mistake_with_a_file
+def file_lease_given_to_nobody(m):
+    m.sql("UPDATE {o}_cursor SET owner = 'x', lease_expires_at = 1e17")
+    relay = m.relay(m.sink)
+    m.hear(relay, "owns the subscription")
+    text, fix = m.doctor("cursor")
+    assert "lease of subscription main ends in" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_column_renamed(m):
+    m.sql("ALTER TABLE {o}_event RENAME COLUMN headers TO extras")
+    relay = m.relay(m.sink)
+    m.hear(relay, "refused", "no such column", "outtray doctor")
+    text, fix = m.doctor("columns")
+    assert "column headers" in text
+    m.cure(fix)
+    m.all_arrive(relay)
+
+
+@mistake_with_a_file
+def file_column_of_the_cursor_dropped(m):
+    m.sql("DROP VIEW {o}_status; ALTER TABLE {o}_cursor DROP COLUMN written_at")
+    relay = m.relay(m.sink)
+    m.hear(relay, "refused", "outtray doctor")
+    m.cure(m.doctor("columns")[1])
+    m.all_arrive(relay)
+
+
+@mistake_with_a_file
+def file_trigger_dropped(m):
+    m.sql("DROP TRIGGER {o}_event_headers")
+    text, fix = m.doctor("objects")
+    assert "trigger" in text and "headers that cannot be sent" in text
+    m.cure(fix)
+    with pytest.raises(sqlite3.IntegrityError):
+        m.sql("INSERT INTO {o}_event (topic, headers) VALUES ('t', '{\"id\": \"1\"}')")
+
+
+@mistake_with_a_file
+def file_trigger_added(m):
+    m.sql("CREATE TRIGGER audit BEFORE INSERT ON {o}_event BEGIN SELECT "
+          "RAISE(IGNORE); END")  # fmt: skip
+    m.put()
+    m.committed.pop()  # the trigger took it
+    text, fix = m.doctor("objects")
+    assert "trigger audit" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_index_dropped(m):
+    m.sql("DROP INDEX {o}_held_seq")
+    text, fix = m.doctor("objects")
+    assert "index" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_table_renamed(m):
+    m.sql("ALTER TABLE {o}_held RENAME TO {o}_kept")
+    assert "no such table" in m.drain(status=78)
+    text, fix = m.doctor("tables")
+    assert "no table" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_version_edited(m):
+    m.sql("UPDATE {o}_meta SET schema_version = 99")
+    assert "schema version 99" in m.drain(status=78)
+    text, fix = m.doctor("version-edited")
+    assert "somebody changed" in text
+    m.cure(fix)
+
+
+@mistake_with_a_file
+def file_version_deleted(m):
+    m.sql("DELETE FROM {o}_meta")
+    assert "outtray doctor" in m.drain(status=78)
+    m.cure(m.doctor("version-edited")[1])
+
+
+@mistake_with_a_file
+def file_events_deleted(m):
+    m.drain()
+    (event,) = m.put(key="held")
+    m.drain("--sink", "fault:?script=reject", "--set", "relay.on_reject=park")
+    m.sql(f"DELETE FROM {{o}}_event WHERE id = '{event}'")
+    m.committed.remove(event)
+    text, fix = m.doctor("cursor")
+    assert "1 held events" in text
+    m.cure(fix)
+    m.drain()
+    assert m.one()["held"]["dead"] == 0
+
+
+@mistake_with_a_file
+def file_in_another_journal_mode(m):
+    m.sql("PRAGMA journal_mode = DELETE")
+    said = m.drain(status=78)
+    assert "journal mode delete" in said
+    m.sql(re.search(r"`(PRAGMA journal_mode = WAL)`", said)[1])
+
+
+@mistake_with_a_file
+def file_moved_away(m):
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    os.rename(m.path, m.path.with_name("away"))
+    m.hear(relay, "is gone while it was in use", "put it back")
+    os.rename(m.path.with_name("away"), m.path)
+
+
+@mistake_with_a_file
+def file_replaced_by_a_copy(m):
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    copy = m.path.with_name("copy.db")
+    m.sql(f"VACUUM INTO '{copy}'")
+    sqlite3.connect(copy).execute("PRAGMA journal_mode = WAL").close()
+    for tail in ("-wal", "-shm"):
+        m.path.with_name(f"shop.db{tail}").unlink(missing_ok=True)
+    os.replace(copy, m.path)
+    m.hear(relay, "was replaced by another file")
+
+
+@mistake_with_a_file
+def file_of_something_else(m):
+    other = m.path.with_name("notes.txt")
+    other.write_text("This is not a database.\n" * 99)
+    said = m.drain(status=2, env={"OUTTRAY_STORE_URL": f"sqlite://{other}"})
+    assert "not a SQLite database" in said and "store.url" in said
+
+
+@mistake_with_a_file
+def file_named_wrongly(m):
+    said = m.drain(status=78, env={"OUTTRAY_STORE_URL": f"sqlite://{m.path}2"})
+    assert "there is no file" in said
+
+
 # --- playing ------------------------------------------------------------------
 
 
-def play(stage, function):
+def play(stage, kind, function):
     """Returns what went wrong, or None; told by the test of this mistake."""
-    m = Mistake(stage, function.__name__)
+    m = kind(stage, function.__name__)
     try:
         m.run("init")
         m.put(3)
@@ -333,10 +693,10 @@ def play(stage, function):
         m.put(2)
         function(m)
         m.put()
-        if not any(relay.alive() for relay in m.program.running):
-            m.drain()
-        else:
+        if any(relay.alive() for relay in m.program.running):
             m.all_arrive(m.program.running[-1])
+        else:
+            m.drain()
         assert not m.missing()
     except BaseException as error:
         return error
@@ -348,11 +708,11 @@ def play(stage, function):
 def played(tmp_path_factory):
     with new_stage(tmp_path_factory.mktemp("mistakes")) as stage:
         with concurrent.futures.ThreadPoolExecutor(6) as pool:
-            results = pool.map(lambda function: play(stage, function), MISTAKES)
+            results = pool.map(lambda row: play(stage, *row), MISTAKES)
             yield dict(zip(MISTAKES, results, strict=True))
 
 
-@pytest.mark.parametrize("function", MISTAKES, ids=lambda function: function.__name__)
-def test_mistake(played, function):
-    if played[function] is not None:
-        raise played[function]
+@pytest.mark.parametrize("row", MISTAKES, ids=lambda row: row[1].__name__)
+def test_mistake(played, row):
+    if played[row] is not None:
+        raise played[row]

@@ -1,16 +1,19 @@
 """An outbox that somebody makes a mistake with: what was committed, what
 arrived, who names the mistake, and the remedy that the text names."""
 
+import contextlib
 import json
 import re
+import sqlite3
+import uuid
 
 import psycopg
-from scene import SECONDS, Scene
+from scene import SECONDS, Scene, Stage
 
 # What begins a statement that a text tells to type, and what ends it.
 STATEMENT = re.compile(
     r"\b((?:ALTER|INSERT|UPDATE|DELETE|DROP|CREATE|GRANT|REVOKE|SELECT (?=setval|pg_))"
-    r".*?)(?= sends all|: all that|, if this|$)",
+    r".*?)(?= sends all|: all that|, if this|, or let|$)",
     re.DOTALL,
 )
 
@@ -110,3 +113,39 @@ class Mistake(Scene):
         for name in self.roles:
             self.stack.callback(self.sql, f"DROP OWNED BY {name}; DROP ROLE {name}")
         super().close()
+
+
+class FileMistake(Mistake):
+    """The same in a SQLite file."""
+
+    def __init__(self, stage, name):
+        folder = stage.folder / name
+        self.path = folder / "shop.db"
+        super().__init__(Stage(stage.path, f"sqlite://{self.path}", stage.folder), name)
+
+    def connect(self, **options):
+        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        self.stack.callback(connection.close)
+        return connection
+
+    def sql(self, text, connection=None):
+        with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as own:
+            own.isolation_level = None
+            text = text.replace("{o}", self.name)
+            if ";" in text and "CREATE TRIGGER" not in text:
+                own.executescript(text)
+                return []
+            return own.execute(text).fetchall()
+
+    def put(self, n=1, key="k", connection=None):
+        for _ in range(n):
+            self.committed.append(str(uuid.uuid4()))
+            with contextlib.closing(
+                sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            ) as own:
+                own.execute(
+                    f"INSERT INTO {self.name}_event (id, topic, key, payload) "
+                    "VALUES (?, 't', ?, 'x')",
+                    (self.committed[-1], key),
+                )
+        return self.committed[-n:]

@@ -42,6 +42,9 @@ int sqlite_admin_doctor(struct ot_admin *, ot_finding_fn *each, void *ctx,
                         struct outtray_error *err);
 int sqlite_admin_obstacles(struct ot_admin *, ot_finding_fn *each, void *ctx,
                            struct outtray_error *err);
+/* shape.c: findings about what somebody altered by hand */
+int sqlite_admin_shape(struct admin *, ot_finding_fn *each, void *ctx,
+                       struct outtray_error *err);
 /* status.c */
 int sqlite_admin_status(struct ot_admin *, const char *subscription,
                         ot_status_fn *each, void *ctx,

@@ -275,7 +275,8 @@ int ot_sqlite_db_check_version(struct ot_sqlite_db *db, int oldest,
     if (version == 0)
         return ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
                        "there is no outbox \"%s\" in %s: `outtray init` makes "
-                       "it",
+                       "it (if there was one, `outtray doctor` says what "
+                       "happened to it)",
                        db->outbox, db->path);
     if (version > OT_SQLITE_SCHEMA)
         return ot_fail(err, OUTTRAY_E_STORE_VERSION,

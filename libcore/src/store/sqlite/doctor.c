@@ -232,19 +232,58 @@ static int exam_schema(struct exam *x)
     return found(x, OT_ERROR, "autoincrement", true);
 }
 
+/* What only a newer program knows of cannot be told from a mistake. */
+static int exam_version_edited(struct exam *x)
+{
+    struct ot_sqlite_db *db = &x->a->db;
+    struct outtray_error err;
+    int version = 0, looks;
+
+    if (ot_sqlite_db_version(db, &version, &err) != 0)
+        return 0;
+    looks = ot_sqlite_stmt(db, OT_SQL_STATUS_REPORT, &err) != NULL ? 2 : 1;
+    if (version == looks || ot_sqlite_stmt(db, OT_SQL_CURSOR, &err) == NULL)
+        return 0;
+    TEXT(x,
+         "table %s_meta says schema version %d, the tables look like version "
+         "%d%s",
+         db->outbox, version, looks,
+         version > OT_SQLITE_SCHEMA
+             ? " at least: a newer program has been here, or somebody changed "
+               "the number"
+             : ": somebody changed it");
+    if (version == 0)
+        FIX(x,
+            "INSERT INTO %s_meta (schema_version, outbox_id, created_at) "
+            "VALUES (%d, lower(hex(randomblob(16))), 0)",
+            db->outbox, looks);
+    else
+        FIX(x, "%sUPDATE %s_meta SET schema_version = %d",
+            version > OT_SQLITE_SCHEMA
+                ? "install a newer outtray; or, if nobody "
+                  "has upgraded the outbox: "
+                : "",
+            db->outbox, looks);
+    return found(x, OT_ERROR, "version-edited", true);
+}
+
 int sqlite_admin_doctor(struct ot_admin *a, ot_finding_fn *each, void *ctx,
                         struct outtray_error *err)
 {
     static int (*const exams[])(struct exam *) = {
-        exam_version, exam_rights,      exam_disk,
-        exam_wal,     exam_application, exam_schema,
+        exam_version,     exam_rights,         exam_disk,   exam_wal,
+        exam_application, exam_version_edited, exam_schema,
     };
     struct exam x = {.a = admin_of(a), .each = each, .ctx = ctx, .err = err};
+    struct outtray_error why;
     int code = sqlite_admin_connect(x.a, err);
 
     for (size_t i = 0; code == 0 && i < OT_COUNT(exams); i++)
         code = exams[i](&x);
-    return code;
+    if (code != 0 ||
+        ot_sqlite_db_check_version(&x.a->db, OT_SQLITE_SCHEMA - 1, &why) != 0)
+        return code;
+    return sqlite_admin_shape(x.a, each, ctx, err);
 }
 
 /* Whoever can begin to write keeps nobody from it. */

@@ -85,6 +85,14 @@ int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
         break;
     default:
         /* SQLite has one code for all that is wrong in a statement. */
+        if (strncmp(said, "no such column", 14) == 0 ||
+            strstr(said, "has no column named") != NULL) {
+            code = ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                           "%s: %s: %s: somebody altered the table; `outtray "
+                           "doctor` says how to mend it",
+                           db->path, what, said);
+            break;
+        }
         code = strncmp(said, "no such table", 13) == 0
                    ? ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
                              "%s: %s: `outtray init` makes the outbox \"%s\"",

@@ -78,13 +78,54 @@ static int look_lease(struct relay *r, struct holder *out,
     return 0;
 }
 
+static int fail_deleted(struct relay *r, struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "%s: the cursor of subscription %s was deleted, and a new "
+                   "one would skip or repeat events; INSERT INTO %s_cursor "
+                   "(subscription, position, created_at) VALUES ('%s', 0, "
+                   "strftime('%%s', 'now') * 1000000) sends all that the log "
+                   "has again, a higher position leaves out what is below it",
+                   r->db.path, r->subscription, r->db.outbox, r->subscription);
+}
+
+/* Did the subscription have a row before? */
+static int check_first(struct relay *r, struct outtray_error *err)
+{
+    sqlite3_stmt *s = ot_sqlite_stmt(&r->db, OT_SQL_LEASE_KNOWN, err);
+    bool known;
+    int code;
+
+    if (s == NULL)
+        return err->code;
+    ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
+    code = ot_sqlite_step(&r->db, s, err);
+    if (code < 0)
+        return code;
+    known = r->db.f.column_int64(s, 0) != 0;
+    r->db.f.reset(s);
+    return known ? fail_deleted(r, err) : 0;
+}
+
+static int mark(struct relay *r, struct outtray_error *err)
+{
+    sqlite3_stmt *s = ot_sqlite_stmt(&r->db, OT_SQL_LEASE_MARK, err);
+
+    if (s == NULL)
+        return err->code;
+    ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
+    return ot_sqlite_run(&r->db, s, err);
+}
+
 /* The first relay of a subscription makes its row. */
 static int first_row(struct relay *r, int64_t now, struct outtray_error *err)
 {
     int64_t position = 0;
     sqlite3_stmt *s;
-    int code;
+    int code = check_first(r, err);
 
+    if (code != 0)
+        return code;
     if (r->start_now) {
         s = ot_sqlite_stmt(&r->db, OT_SQL_LAST_SEQ, err);
         code = s != NULL ? ot_sqlite_step(&r->db, s, err) : err->code;
@@ -147,6 +188,8 @@ static int take(struct relay *r, struct ot_lease_reply *out, bool *changed,
     r->db.f.bind_int64(s, 4, now + r->lease.ttl_us);
     ot_sqlite_bind_text(&r->db, s, 5, r->topics);
     code = ot_sqlite_run(&r->db, s, err);
+    if (code == 0)
+        code = mark(r, err);
     *changed = code == 0;
     out->granted = code == 0;
     out->fence = h.fence + 1;
