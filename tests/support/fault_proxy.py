@@ -126,7 +126,8 @@ class FaultProxy:
     """Passes connections to `target`, which may be changed: a pair of host and
     port."""
 
-    def __init__(self, target, port=None):
+    def __init__(self, target, port=None, host="127.0.0.1"):
+        self.host = host
         self.target = target
         self.up, self.down = Faults(), Faults()
         # What happens to who connects: "pass", "hang" (taken, and never
@@ -144,7 +145,7 @@ class FaultProxy:
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def __enter__(self):
         return self
@@ -219,7 +220,7 @@ class FaultProxy:
             return
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", self.port))
+        sock.bind((self.host, self.port))
         sock.listen(128)
         sock.setblocking(False)
         self._listener = sock

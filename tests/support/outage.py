@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 
+import process
 from fault_proxy import FaultProxy
 from program import Program
 from shop import Line, Shop
@@ -153,6 +154,15 @@ class DatabaseCase(Case):
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {whom} = %s",
             name,
         )
+
+    def relay_pids(self):
+        """The same, from the titles of processes: the server need not
+        answer."""
+        return [
+            one.pid
+            for one in self.server.process.tree()
+            if f" {self.role} {self.database} " in process.command_line(one.pid)
+        ]
 
     def backends(self):
         """Processes that serve the relay."""

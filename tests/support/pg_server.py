@@ -170,7 +170,7 @@ class Postgres:
             # The cache is root's alone; the server runs as another user.
             copy = self.folder / "postgresql"
             if not copy.exists():
-                self._make_folder()
+                self.make_folder()
                 shutil.copytree(folder.parent, copy, symlinks=True)
             return copy / "bin"
         return folder
@@ -191,10 +191,17 @@ class Postgres:
             }
         raise RuntimeError("PostgreSQL refuses root, and there is no other user")
 
+    def own(self, path):
+        """Give a file to the server; only it may read it."""
+        user = self.user()
+        if user:
+            os.chown(path, user["user"], user["group"])
+        path.chmod(0o600)
+
     def _may_read(self, path):
         return not subprocess.run(["test", "-x", str(path)], **self.user()).returncode
 
-    def _make_folder(self):
+    def make_folder(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         user = self.user()
         if user:
@@ -206,7 +213,7 @@ class Postgres:
                 )
 
     def _initialise(self, bin_folder):
-        self._make_folder()
+        self.make_folder()
         command = [bin_folder / "initdb", "-D", self.data, "-U", "postgres"]
         command += ["-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         done = subprocess.run(

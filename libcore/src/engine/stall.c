@@ -56,7 +56,7 @@ static enum ot_stall before_running(const struct ot_engine *e, char *detail,
 }
 
 /* A request that the database has not answered for so long is news. */
-#define SILENT_US INT64_C(5000000)
+#define SILENT_US INT64_C(2000000)
 
 static bool store_silent(const struct ot_engine *e, int64_t now_us,
                          char *detail, size_t size)

@@ -64,7 +64,7 @@ static int connect_start(struct ot_pg_link *link, int64_t now_us,
                          struct outtray_error *err)
 {
     int code = ot_pg_connect_start_at(&link->conn, link->conf, link->attempt,
-                                      NULL, err);
+                                      &link->nhosts, err);
 
     if (code != 0)
         return code;
@@ -85,6 +85,7 @@ static int connected(struct ot_pg_link *link, struct outtray_error *err)
         PQenterPipelineMode(link->conn) != 1)
         return ot_pg_fail(err, link->conn, NULL, "cannot start the pipeline");
     link->phase = OT_PG_READY;
+    link->tried = 0;
     return 0;
 }
 
@@ -121,6 +122,26 @@ static bool second_attempt(struct ot_pg_link *link, int64_t now_us)
     return false;
 }
 
+/* libpq goes on to the next host when one refuses, but not when one takes the
+ * connection and hangs up, as whatever stands before a dead server does. */
+static int connect_failed(struct ot_pg_link *link, int64_t now_us,
+                          struct outtray_error *err)
+{
+    int code = ot_pg_fail_connect(err, link->conn);
+
+    link->attempt++;
+    if (++link->tried >= link->nhosts) {
+        link->tried = 0;
+        return code;
+    }
+    PQfinish(link->conn);
+    link->conn = NULL;
+    code = connect_start(link, now_us, err);
+    if (code == 0)
+        ot_error_clear(err);
+    return code;
+}
+
 static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
                          struct outtray_error *err)
 {
@@ -134,7 +155,7 @@ static int connect_go_on(struct ot_pg_link *link, int64_t now_us,
         link->generation +=
             OT_PG_SOCKETS; /* it may have gone on to another address */
         if (link->poll == PGRES_POLLING_FAILED)
-            return ot_pg_fail_connect(err, link->conn);
+            return connect_failed(link, now_us, err);
         if (link->poll == PGRES_POLLING_OK)
             return connected(link, err);
     }

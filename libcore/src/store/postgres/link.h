@@ -46,7 +46,9 @@ struct ot_pg_link {
     int64_t silence_us; /* a job whose server says nothing for so long */
     int64_t network_us; /* a silence that nobody explains */
     unsigned attempt;   /* which of several hosts comes first: counted up when
-                         nobody answers */
+                         it cannot be had */
+    unsigned nhosts;
+    unsigned tried; /* in vain, one after the other */
     PGconn *conn;
     uint32_t generation; /* of its descriptor; no two links share one */
     enum ot_pg_phase phase;
