@@ -8,13 +8,13 @@ NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
 NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl"
 # shellcheck disable=SC2034
-NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted"
+NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks"
 
 # have NEED: is it here?
 have() {
     case $1 in
     cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | \
-        debootstrap | gcovr | swig | lua5.4 | luajit | busted)
+        debootstrap | gcovr | swig | lua5.4 | luajit | busted | luarocks)
         command -v "$1"
         ;;
     pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
@@ -23,7 +23,11 @@ have() {
     libuv | inih | jansson | sqlite3 | libpq | cmocka)
         pkg-config --exists "$1"
         ;;
-    lua-dev) pkg-config --exists lua5.4 && pkg-config --exists luajit ;;
+    lua-dev)
+        # luarocks looks for Lua 5.1 by its own name.
+        pkg-config --exists lua5.4 && pkg-config --exists luajit &&
+            pkg-config --exists lua5.1 && command -v lua5.1
+        ;;
     lua-libs)
         for lua in lua5.4 luajit; do
             $lua -e 'require "socket" require "cjson" require "luv"
@@ -94,7 +98,7 @@ describe() {
     lua5.4 | luajit) title=$1 packages=$1 ;;
     lua-dev)
         title="the headers of Lua 5.4 and LuaJIT"
-        packages="liblua5.4-dev libluajit-5.1-dev"
+        packages="liblua5.4-dev libluajit-5.1-dev liblua5.1-0-dev lua5.1"
         ;;
     lua-libs)
         title="libraries of Lua for the tests"
@@ -102,6 +106,7 @@ describe() {
                   lua-sql-sqlite3 lua-dbi-postgresql lua-dbi-sqlite3"
         ;;
     busted) title=busted packages=lua-busted ;;
+    luarocks) title=LuaRocks packages=luarocks ;;
     shellcheck) title="ShellCheck" packages=shellcheck ;;
     esac
 }
