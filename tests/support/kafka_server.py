@@ -162,11 +162,16 @@ class Node:
 class Kafka:
     """A cluster of `count` nodes under `folder`; nodes[0] is node 1. So many
     further listeners of each node as `proxied` says tell their clients the
-    ports of proxies, see `proxies`."""
+    ports of proxies, see `proxies`. Others are `listeners` ({name: protocol}),
+    found in `addresses`."""
 
-    def __init__(self, folder, count=1, properties="", heap="512m", proxied=0):
+    def __init__(
+        self, folder, count=1, properties="", heap="512m", proxied=0, listeners=None
+    ):
         self.folder = pathlib.Path(folder)
         self.properties = properties
+        self.listeners = listeners or {}
+        self.addresses = {}
         self.proxied = [[] for _ in range(proxied)]
         self.nodes = [Node(self.folder / f"n{i + 1}", heap) for i in range(count)]
         self.bootstrap = None
@@ -218,9 +223,16 @@ class Kafka:
         ]
         return made, "kafka://" + ",".join(proxy.address for proxy in made)
 
-    def _proxied(self):
+    def _further(self):
         """Listeners of a node, what they advertise, and their protocols."""
         listeners, advertised, protocols = "", "", ""
+        for name, protocol in self.listeners.items():
+            address = f"127.0.0.1:{process.free_ports(1)[0]}"
+            others = self.addresses.get(name)
+            self.addresses[name] = f"{others},{address}" if others else address
+            listeners += f",{name}://{address}"
+            advertised += f",{name}://{address}"
+            protocols += f",{name}:{protocol}"
         for number, ports in enumerate(self.proxied):
             ports.append(process.free_ports(2))
             listeners += f",PROXY{number}://127.0.0.1:{ports[-1][0]}"
@@ -233,7 +245,7 @@ class Kafka:
         data = folder / "data"
         data.mkdir(parents=True)
         listeners = advertised = f"PLAINTEXT://127.0.0.1:{port}"
-        more, away, protocols = self._proxied()
+        more, away, protocols = self._further()
         listeners += more
         roles = "broker"
         if index == 0:

@@ -6,14 +6,14 @@
 # shellcheck disable=SC2034 # used by ./dev
 NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
-NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl"
+NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl openssl"
 # shellcheck disable=SC2034
 NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks"
 
 # have NEED: is it here?
 have() {
     case $1 in
-    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | clang-tidy | \
+    cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | openssl | clang-tidy | \
         debootstrap | gcovr | swig | lua5.4 | luajit | busted | luarocks)
         command -v "$1"
         ;;
@@ -87,6 +87,7 @@ describe() {
     psql) title="psql" packages=postgresql-client ;;
     kcat) title="kcat (examples of the docs use it)" packages=kcat ;;
     curl) title="curl (examples of the docs use it)" packages=curl ;;
+    openssl) title="openssl (certificates for tests)" packages=openssl ;;
     sqlite3-shell) title="the shell of SQLite (sqlite3)" packages=sqlite3 ;;
     clang-tidy) title="clang-tidy" packages="clang clang-tidy" ;;
     debootstrap) title=debootstrap packages=debootstrap ;;

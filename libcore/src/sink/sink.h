@@ -72,7 +72,7 @@ enum ot_health_state {
 struct ot_health {
     enum ot_health_state state;
     size_t in_flight;
-    char reason[200]; /* "" when up */
+    char reason[256]; /* "" when up */
 };
 
 enum ot_sink_caps {

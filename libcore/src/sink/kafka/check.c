@@ -5,21 +5,23 @@
 #include <poll.h>
 #include <stdio.h>
 
-static const int64_t END_US = 300000; /* for the producer to go */
+/* For the producer to go. A program that ends before it has gone would take
+ * the ground from under its threads. */
+static const int64_t END_US = 3000000;
 
 struct check {
     struct ot_kafka *sink;
     struct ot_kafka_client *client;
-    rd_kafka_resp_err_t err; /* the last trouble */
-    char said[300];
+    rd_kafka_resp_err_t err; /* the trouble that tells most */
+    struct ot_kafka_trouble trouble;
+    char certificate[160];
 };
 
-static int rank(rd_kafka_resp_err_t err)
+static int rank(rd_kafka_resp_err_t err, const struct ot_kafka_trouble *trouble)
 {
+    if (trouble->lasting)
+        return 3;
     switch (err) {
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR__SSL:
-        return 3; /* waiting longer does not help */
     case RD_KAFKA_RESP_ERR__RESOLVE:
         return 2;
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
@@ -30,18 +32,37 @@ static int rank(rd_kafka_resp_err_t err)
     }
 }
 
-/* Keeps the trouble that tells most. */
+static void hear_error(struct check *c, rd_kafka_resp_err_t err,
+                       const char *said)
+{
+    struct ot_kafka_trouble trouble;
+
+    ot_kafka_trouble_of(err, said, c->certificate, c->sink->settings, &trouble);
+    if (rank(err, &trouble) < rank(c->err, &c->trouble))
+        return;
+    c->err = err;
+    c->trouble = trouble;
+}
+
+static void hear_log(struct check *c, rd_kafka_event_t *event)
+{
+    const char *facility, *text;
+    int level;
+
+    if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
+        ot_kafka_trouble_certificate(text, c->certificate,
+                                     sizeof(c->certificate));
+}
+
 static void hear(struct check *c)
 {
     rd_kafka_event_t *event;
     while ((event = rd_kafka_queue_poll(c->client->queue, 0)) != NULL) {
-        rd_kafka_resp_err_t err = rd_kafka_event_error(event);
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
-            rank(err) >= rank(c->err)) {
-            c->err = err;
-            snprintf(c->said, sizeof(c->said), "%s",
-                     rd_kafka_event_error_string(event));
-        }
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+            hear_error(c, rd_kafka_event_error(event),
+                       rd_kafka_event_error_string(event));
+        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG)
+            hear_log(c, event);
         rd_kafka_event_destroy(event);
     }
 }
@@ -50,21 +71,16 @@ static int fail_unreachable(const struct check *c, int timeout_ms,
                             struct outtray_error *err)
 {
     const char *hosts = c->sink->hosts;
-    const char *advice = ot_kafka_classify(c->err)->advice;
-    int code = OUTTRAY_E_SINK_UNAVAILABLE;
-    if (rank(c->err) == 3)
-        code = OUTTRAY_E_SINK_MISCONFIGURED;
-    if (advice == NULL)
-        advice = "check that the broker runs, that sink.url has its host and "
-                 "port, and that it speaks the security protocol set here";
-    if (c->said[0] == '\0')
-        code =
-            ot_fail(err, code, "kafka: no broker of %s answered in %d ms: %s",
-                    hosts, timeout_ms, advice);
+    int code = c->trouble.lasting ? OUTTRAY_E_SINK_MISCONFIGURED
+                                  : OUTTRAY_E_SINK_UNAVAILABLE;
+    if (c->trouble.text[0] == '\0')
+        code = ot_fail(err, code,
+                       "kafka: no broker of %s answered in %d ms: check host "
+                       "and port in sink.url",
+                       hosts, timeout_ms);
     else
-        code =
-            ot_fail(err, code, "kafka: no broker of %s can be used: %.250s: %s",
-                    hosts, c->said, advice);
+        code = ot_fail(err, code, "kafka: no broker of %s can be used: %s",
+                       hosts, c->trouble.text);
     if (err != NULL)
         err->native = c->err;
     return code;
@@ -112,7 +128,7 @@ static int wait_for_answer(struct check *c, const struct ot_wake *wake,
             return code;
         }
         int64_t left_us = until_us - ot_now_us();
-        if (left_us <= 0 || rank(c->err) == 3)
+        if (left_us <= 0 || c->trouble.lasting)
             return fail_unreachable(c, timeout_ms, err);
         struct pollfd p = {.fd = wake->read_fd, .events = POLLIN};
         poll(&p, 1, (int)(left_us / 1000) + 1);

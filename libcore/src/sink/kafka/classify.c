@@ -49,13 +49,14 @@ static const struct ot_kafka_class table[] = {
     {E(INVALID_REQUIRED_ACKS), OT_MISCONFIGURED, OT_ITS_TOPIC, broker_advice},
 
     {E(CLUSTER_AUTHORIZATION_FAILED), OT_UNAVAILABLE, OT_THE_SINK,
-     "grant the relay's user IdempotentWrite on the cluster"},
+     "grant the relay's user Write on its topics (before Kafka 2.8 also "
+     "IdempotentWrite on the cluster)"},
     {E(SASL_AUTHENTICATION_FAILED), OT_UNAVAILABLE, OT_THE_SINK, login_advice},
     {E(UNSUPPORTED_SASL_MECHANISM), OT_UNAVAILABLE, OT_THE_SINK, login_advice},
     {E(ILLEGAL_SASL_STATE), OT_UNAVAILABLE, OT_THE_SINK, login_advice},
     {E(_AUTHENTICATION), OT_UNAVAILABLE, OT_THE_SINK, login_advice},
     {E(_SSL), OT_UNAVAILABLE, OT_THE_SINK,
-     "check kafka.ssl.ca.location and the broker's certificate"},
+     "check kafka.ssl.* and the broker's certificate"},
     {E(_RESOLVE), OT_UNAVAILABLE, OT_THE_SINK,
      "check the host names in sink.url and the name server"},
     {E(_TRANSPORT), OT_UNAVAILABLE, OT_THE_SINK, NULL},

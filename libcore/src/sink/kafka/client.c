@@ -37,7 +37,11 @@ static rd_kafka_t *new_producer(const rd_kafka_conf_t *conf,
     if (rk == NULL) {
         rd_kafka_conf_destroy(copy);
         ot_fail(err, OUTTRAY_E_CONF, "kafka: %s", text);
+        return NULL;
     }
+    /* Tokens are got by librdkafka's own functions, on its own thread: they
+     * may wait, and the main queue would hand them to us. */
+    rd_kafka_error_destroy(rd_kafka_sasl_background_callbacks_enable(rk));
     return rk;
 }
 

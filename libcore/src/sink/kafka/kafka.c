@@ -141,8 +141,7 @@ static const char *refusal(struct ot_kafka *k, int64_t *retry_after_us)
         return NULL;
     if (k->now_us < k->not_before_us) {
         *retry_after_us = k->not_before_us - k->now_us;
-        return "kafka: the producer failed for good more than once: the next "
-               "is made after a pause";
+        return ot_kafka_reason(k, NULL, k->fatal, NULL);
     }
     struct outtray_error err = {0};
     if (k->pid != getpid() && !renew_wake(k))
@@ -233,6 +232,11 @@ static size_t kafka_submit(struct ot_sink *sink, const struct ot_send *sends,
     return n < room ? n : room;
 }
 
+static bool untold(const struct ot_kafka *k)
+{
+    return k->trouble.text[0] != '\0' && !k->trouble_said;
+}
+
 /* Topics whose events do not move, and brokers that may be back. */
 static void look(struct ot_kafka *k)
 {
@@ -250,8 +254,13 @@ static void look(struct ot_kafka *k)
     }
     if (k->down && !k->down_said && k->now_us > k->down_since_us + SAY_US) {
         k->down_said = true;
+        k->trouble_said = true;
         ot_log(k->log, OT_WARN, "kafka", "no broker of %s can be used: %s",
-               k->hosts, k->trouble);
+               k->hosts, k->trouble.text);
+    }
+    if (!k->down && untold(k) && k->now_us > k->trouble_since_us + SAY_US) {
+        k->trouble_said = true;
+        ot_log(k->log, OT_INFO, "kafka", "%s", k->trouble.text);
     }
     if (k->down && !k->alive_asked)
         k->alive_asked =
@@ -274,7 +283,7 @@ static int64_t kafka_service(struct ot_sink *sink, int64_t now_us)
     }
     if (k->reports != NULL || k->done.n > 0)
         return now_us;
-    if (k->client == NULL || (k->pending == 0 && !k->down))
+    if (k->client == NULL || (k->pending == 0 && !k->down && !untold(k)))
         return OT_NEVER;
     return now_us + LOOK_US;
 }
@@ -329,17 +338,17 @@ static void kafka_health(const struct ot_sink *sink, struct ot_health *out)
     int64_t still_us = moved_us == OT_NEVER ? 0 : ot_now_us() - moved_us;
     if (k->down) {
         out->state = OT_HEALTH_DOWN;
-        snprintf(out->reason, sizeof(out->reason), "%s", k->trouble);
+        snprintf(out->reason, sizeof(out->reason), "%s", k->trouble.text);
     } else if (still_us > STUCK_US) {
+        const char *why = k->stuck[0] != '\0' ? k->stuck : k->trouble.text;
         char text[32];
         out->state = OT_HEALTH_DEGRADED;
         snprintf(out->reason, sizeof(out->reason), "no answer for %s%s%.150s",
-                 ot_duration_text(still_us, text),
-                 k->stuck[0] != '\0' || k->trouble[0] != '\0' ? ": " : "",
-                 k->stuck[0] != '\0' ? k->stuck : k->trouble);
-    } else if (k->trouble[0] != '\0') {
+                 ot_duration_text(still_us, text), why[0] != '\0' ? ": " : "",
+                 why);
+    } else if (k->trouble.text[0] != '\0') {
         out->state = OT_HEALTH_DEGRADED;
-        snprintf(out->reason, sizeof(out->reason), "%s", k->trouble);
+        snprintf(out->reason, sizeof(out->reason), "%s", k->trouble.text);
     } else {
         out->state = k->worked ? OT_HEALTH_UP : OT_HEALTH_UNKNOWN;
     }

@@ -15,6 +15,7 @@
 #include "sink/done.h"
 #include "sink/kafka/classify.h"
 #include "sink/kafka/client.h"
+#include "sink/kafka/trouble.h"
 #include "sink/reasons.h"
 #include "sink/sink.h"
 
@@ -81,6 +82,7 @@ struct ot_kafka {
     bool draining;                  /* it is purged and must go */
     int64_t not_before_us;          /* next client after a fatal error */
     int64_t fatal_us;               /* the last one */
+    rd_kafka_resp_err_t fatal;      /* its cause, until something works */
     int64_t pause_us;
     uint64_t remade;
 
@@ -102,7 +104,10 @@ struct ot_kafka {
     bool down;
     bool down_said; /* in the log */
     int64_t down_since_us;
-    char trouble[200]; /* "" if all is well */
+    struct ot_kafka_trouble trouble; /* text "" if all is well */
+    int64_t trouble_since_us;
+    bool trouble_said;     /* in the log */
+    char certificate[160]; /* what is wrong with the last one seen */
     char stuck[200];
 };
 

@@ -13,21 +13,19 @@ static const int64_t CALM_US = 60000000;
 static void note_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
                          const char *said)
 {
-    const char *advice = ot_kafka_classify(err)->advice;
-    char text[200];
-    snprintf(text, sizeof(text), "kafka: %.120s%s%.60s", said,
-             advice != NULL ? ": " : "", advice != NULL ? advice : "");
-    bool news = k->trouble[0] == '\0';
+    bool news = k->trouble.text[0] == '\0';
+    if (news) {
+        k->trouble_since_us = k->now_us;
+        k->trouble_said = false;
+    }
     if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || news)
-        snprintf(k->trouble, sizeof(k->trouble), "%s", text);
-    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-        err == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
-        if (!k->down) {
-            k->down = true;
-            k->down_since_us = k->now_us;
-        }
-    } else if (news) {
-        ot_log(k->log, OT_INFO, "kafka", "%s", text);
+        ot_kafka_trouble_of(err, said, k->certificate, k->settings,
+                            &k->trouble);
+    if ((err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+         err == RD_KAFKA_RESP_ERR__AUTHENTICATION) &&
+        !k->down) {
+        k->down = true;
+        k->down_since_us = k->now_us;
     }
 }
 
@@ -41,7 +39,8 @@ static void note_alive(struct ot_kafka *k)
     k->down = false;
     k->down_said = false;
     k->worked = true;
-    k->trouble[0] = '\0';
+    k->trouble.text[0] = '\0';
+    k->certificate[0] = '\0';
 }
 
 static void reset_topics(struct ot_kafka *k)
@@ -57,6 +56,19 @@ static void reset_topics(struct ot_kafka *k)
     }
 }
 
+/* What is purged is purged because of its topic, or of a fatal error. */
+static rd_kafka_resp_err_t purge_cause(const struct ot_kafka *k,
+                                       const struct ot_kafka_topic *topic,
+                                       rd_kafka_resp_err_t purged)
+{
+    if (topic->verdict != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return topic->verdict;
+    return k->fatal != RD_KAFKA_RESP_ERR_NO_ERROR &&
+                   ot_kafka_is_outage(k->fatal)
+               ? k->fatal
+               : purged;
+}
+
 void ot_kafka_drain(struct ot_kafka *k, const char *why)
 {
     if (k->client == NULL || k->draining)
@@ -68,9 +80,7 @@ void ot_kafka_drain(struct ot_kafka *k, const char *why)
         uint32_t slot;
         while ((slot = ot_kafka_line_take(k, t)) != OT_NO_SLOT)
             ot_kafka_fail(k, slot,
-                          t->verdict != RD_KAFKA_RESP_ERR_NO_ERROR
-                              ? t->verdict
-                              : RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+                          purge_cause(k, t, RD_KAFKA_RESP_ERR__PURGE_QUEUE));
     }
     rd_kafka_purge(k->client->rk, RD_KAFKA_PURGE_F_QUEUE |
                                       RD_KAFKA_PURGE_F_INFLIGHT |
@@ -102,6 +112,7 @@ static void on_fatal(struct ot_kafka *k)
         rd_kafka_fatal_error(k->client->rk, text, sizeof(text));
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR || k->draining)
         return;
+    bool news = k->fatal != err;
     bool often = k->fatal_us != 0 && k->now_us < k->fatal_us + CALM_US;
     k->pause_us = !often ? 0 : k->pause_us == 0 ? PAUSE_US : k->pause_us * 2;
     if (k->pause_us > PAUSE_MAX_US)
@@ -109,7 +120,8 @@ static void on_fatal(struct ot_kafka *k)
     k->fatal_us = k->now_us;
     k->not_before_us = k->now_us + k->pause_us;
     k->remade++;
-    ot_log(k->log, OT_WARN, "kafka",
+    k->fatal = err;
+    ot_log(k->log, news ? OT_WARN : OT_DEBUG, "kafka",
            "the producer failed for good and is made anew (%llu times so "
            "far): %s (%s)",
            (unsigned long long)k->remade, text, rd_kafka_err2name(err));
@@ -120,8 +132,10 @@ static void on_log(struct ot_kafka *k, rd_kafka_event_t *event)
 {
     const char *facility, *text;
     int level;
-    if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
-        ot_log(k->log, OT_DEBUG, "kafka", "%s: %s", facility, text);
+    if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
+        return;
+    ot_kafka_trouble_certificate(text, k->certificate, sizeof(k->certificate));
+    ot_log(k->log, OT_DEBUG, "kafka", "%s: %s", facility, text);
 }
 
 /* Everything but reports. */
@@ -199,8 +213,8 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
     rd_kafka_resp_err_t err = m->err;
     bool purged = err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
                   err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
-    if (purged && topic->verdict != RD_KAFKA_RESP_ERR_NO_ERROR)
-        err = topic->verdict; /* it is purged because of its topic */
+    if (purged)
+        err = purge_cause(k, topic, err);
     const struct ot_kafka_class *c = ot_kafka_classify(err);
     out->outcome = c->outcome;
     out->scope = c->scope;
@@ -264,8 +278,10 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         }
         ot_kafka_slot_free(k, slot);
     }
-    if (delivered)
+    if (delivered) {
         note_alive(k);
+        k->fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
     return n;
 }
 

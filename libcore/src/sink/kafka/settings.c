@@ -1,8 +1,12 @@
 /* settings.c - from the configuration of the relay to librdkafka's. */
 #include "sink/kafka/settings.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "sink/kafka/trouble.h"
 
 /* What the relay needs to keep its promises, and what suits it better than
  * librdkafka's defaults. docs/sinks.md explains each. */
@@ -50,6 +54,8 @@ static const struct {
     {"log.queue", NULL, "the relay sets it"},
     {"internal.termination.signal", NULL,
      "signals belong to the program around the relay"},
+    {"enable.sasl.oauthbearer.unsecure.jwt", "true",
+     "librdkafka does not renew such a token, and delivery would end with it"},
     {"test.mock.num.brokers", NULL, "it would replace the servers"},
     {"test.mock.broker.rtt", NULL, "it is for tests of librdkafka"},
 };
@@ -187,6 +193,66 @@ static int pass(void *ctx, const char *name, const char *value)
     }
 }
 
+/* librdkafka's words for a file that is not there are those of OpenSSL. */
+static int check_files(const rd_kafka_conf_t *rk, struct outtray_error *err)
+{
+    static const char *const names[] = {
+        "ssl.ca.location",       "ssl.certificate.location", "ssl.key.location",
+        "ssl.keystore.location", "ssl.crl.location",
+    };
+    for (size_t i = 0; i < OT_COUNT(names); i++) {
+        char *path = ot_kafka_setting(rk, names[i]);
+        int code = 0;
+        if (path != NULL && strcmp(path, "probe") != 0 &&
+            access(path, R_OK) != 0)
+            code = ot_fail(err, OUTTRAY_E_CONF, "kafka.%s: %s: %s", names[i],
+                           path, strerror(errno));
+        ot_free(path);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+static bool is(const rd_kafka_conf_t *rk, const char *name, const char *value)
+{
+    char *text = ot_kafka_setting(rk, name);
+    bool same = text != NULL && strcmp(text, value) == 0;
+    ot_free(text);
+    return same;
+}
+
+/* A login that nobody could do would be waited for without end. */
+static int check_login(const rd_kafka_conf_t *rk, const struct ot_url *url,
+                       bool mechanism, struct outtray_error *err)
+{
+    char *protocol = ot_kafka_setting(rk, "security.protocol");
+    bool sasl = protocol != NULL && strncmp(protocol, "sasl", 4) == 0;
+    ot_free(protocol);
+    if (!sasl)
+        return mechanism || url->user != NULL
+                   ? ot_fail(err, OUTTRAY_E_CONF,
+                             "kafka.security.protocol logs nobody in: take "
+                             "sasl_ssl or sasl_plaintext, or the login out")
+                   : 0;
+    if (is(rk, "sasl.mechanisms", "OAUTHBEARER"))
+        return is(rk, "sasl.oauthbearer.method", "oidc")
+                   ? 0
+                   : ot_fail(err, OUTTRAY_E_CONF,
+                             "kafka.sasl.mechanism=OAUTHBEARER: say where "
+                             "tokens come from: "
+                             "kafka.sasl.oauthbearer.method=oidc and "
+                             "kafka.sasl.oauthbearer.token.endpoint.url");
+    bool by_user = !mechanism || is(rk, "sasl.mechanisms", "PLAIN") ||
+                   is(rk, "sasl.mechanisms", "SCRAM-SHA-256") ||
+                   is(rk, "sasl.mechanisms", "SCRAM-SHA-512");
+    if (by_user && url->user == NULL)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "kafka.security.protocol wants a login and sink.url "
+                       "names no user: write kafka://user:password@host:port");
+    return 0;
+}
+
 static int set_sizes(rd_kafka_conf_t *rk, const struct outtray_conf *conf,
                      struct outtray_error *err)
 {
@@ -238,7 +304,8 @@ static int set_login(rd_kafka_conf_t *rk, const struct ot_url *url,
 
 /* Decides between plain text and TLS once everything else is known. */
 static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
-                        bool verify, bool given, struct outtray_error *err)
+                        bool verify, bool given, bool login,
+                        struct outtray_error *err)
 {
     bool away = !ot_hosts_loopback(url->hosts);
     if (given) {
@@ -253,17 +320,26 @@ static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
                        "or write sink.tls=off",
                        url->hosts);
     }
-    bool tls = away && verify, login = url->user != NULL;
+    bool tls = away && verify;
     const char *protocol = tls     ? login ? "sasl_ssl" : "ssl"
                            : login ? "sasl_plaintext"
                                    : "plaintext";
     return set(rk, "security.protocol", protocol, err);
 }
 
-static int find_protocol(void *ctx, const char *name, const char *value)
+/* What was given that decides about others. */
+struct given {
+    bool protocol;
+    bool mechanism;
+};
+
+static int find_given(void *ctx, const char *name, const char *value)
 {
+    struct given *given = ctx;
     (void)value;
-    *(bool *)ctx = *(bool *)ctx || strcmp(name, "security.protocol") == 0;
+    given->protocol |= strcmp(name, "security.protocol") == 0;
+    given->mechanism |= strcmp(name, "sasl.mechanism") == 0 ||
+                        strcmp(name, "sasl.mechanisms") == 0;
     return 0;
 }
 
@@ -275,7 +351,7 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
     const char *mode = ot_conf_text(conf, "sink.tls");
     bool verify = mode == NULL || strcmp(mode, "off") != 0;
     struct passing passing = {rk, verify, err};
-    bool given = ot_url_param(url, "security.protocol") != NULL;
+    struct given given = {0};
     int code = 0;
 
     for (size_t i = 0; i < OT_COUNT(defaults) && code == 0; i++)
@@ -290,16 +366,25 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
         code = set_login(rk, url, err);
     for (size_t i = 0; i < url->nparams && code == 0; i++)
         code = pass(&passing, url->params[i].name, url->params[i].value);
+    for (size_t i = 0; i < url->nparams; i++)
+        find_given(&given, url->params[i].name, url->params[i].value);
     if (code == 0)
         code = ot_conf_each_passed(conf, "kafka.", pass, &passing);
     if (code == 0)
-        ot_conf_each_passed(conf, "kafka.", find_protocol, &given);
+        ot_conf_each_passed(conf, "kafka.", find_given, &given);
     if (code == 0)
-        code = set_protocol(rk, url, verify, given, err);
+        code = set_protocol(rk, url, verify, given.protocol,
+                            given.mechanism || url->user != NULL, err);
+    if (code == 0)
+        code = check_login(rk, url, given.mechanism, err);
+    if (code == 0)
+        code = check_files(rk, err);
     if (code != 0) {
         rd_kafka_conf_destroy(rk);
         return code;
     }
+    ot_kafka_trouble_watch(rk);
+    rd_kafka_conf_enable_sasl_queue(rk, 1); /* see new_producer */
     rd_kafka_conf_set_events(rk, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
                                      RD_KAFKA_EVENT_LOG);
     *out = rk;

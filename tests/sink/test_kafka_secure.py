@@ -1,0 +1,328 @@
+"""The Kafka sink, `check` and the relay against a broker with TLS, logins and
+rights: what is wrong is told in one line, once, and mending it is enough."""
+
+import http.server
+import json
+import threading
+import time
+from base64 import urlsafe_b64encode
+
+import pytest
+from kafka_secure import USERS
+from topics import Topics
+
+ANNA = ("anna", USERS["anna"])
+
+
+def settings(secure, listener, **more):
+    """Words that set the CA and the protocol of a listener."""
+    protocol = {
+        "LOGIN": "sasl_ssl",
+        "PLAINLOGIN": "sasl_plaintext",
+        "PLAINTEXT": "plaintext",
+    }.get(listener, "ssl")
+    given = {"security.protocol": protocol, **more}
+    if "ssl" in given["security.protocol"]:
+        given.setdefault("ssl.ca.location", secure.ca)
+    pairs = [f"kafka.{name}={value}" for name, value in given.items() if value]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def scram(mechanism):
+    return {"sasl.mechanism": mechanism}
+
+
+def client(secure):
+    certificate, key = secure.client
+    return {"ssl.certificate.location": certificate, "ssl.key.location": key}
+
+
+class Outbox:
+    """An outbox in SQLite whose relay goes to the secured broker."""
+
+    def __init__(self, program, secure, topic):
+        self.program, self.secure, self.topic = program, secure, topic
+        self.n = 0
+        program.env = {
+            "OUTTRAY_CONFIG": "",
+            "OUTTRAY_STORE_URL": f"sqlite://{program.folder}/shop.db",
+        }
+        program.run("init")
+
+    def relay(self, listener, *login, env=None, **more):
+        env = {**(env or {}), "OUTTRAY_SINK_URL": self.secure.url(listener, *login)}
+        words = settings(self.secure, listener, **more)
+        words += ["--set", "probe.max_ms=1s", "--set", "breaker.max_ms=1s"]
+        return self.program.start("relay", "--log.format", "text", *words, env=env)
+
+    def enqueue(self):
+        self.n += 1
+        self.program.run("enqueue", self.topic, f"{self.n}", "--key", "k")
+
+    def arrived(self):
+        """All that was enqueued is there, once and in order."""
+        there = Topics(self.secure.bootstrap).values(self.topic, self.n)
+        assert there == [b"%d" % (i + 1) for i in range(self.n)]
+
+    def held(self):
+        words = ("--subscription", "main", "--json")
+        (one,) = self.program.run("status", *words).json()["subscriptions"]
+        return one["held"]
+
+
+@pytest.fixture
+def outbox(outtray, secure, topic):
+    return Outbox(outtray, secure, topic)
+
+
+def told_once(relay, words):
+    """Until the log says it; and it says it once."""
+    relay.wait_for(lambda: words in relay.stderr, 30)
+    return lambda: relay.stderr.count(words) == 1
+
+
+# --- check ---
+
+GOOD = [
+    ("TLS", None, {}),
+    ("MUTUAL", None, client),
+    ("LOGIN", ANNA, {}),
+    ("LOGIN", ANNA, {"sasl.mechanism": "PLAIN"}),
+    ("PLAINLOGIN", ANNA, {}),
+    ("LOGIN", ("dora", "dora's pw"), scram("SCRAM-SHA-256")),
+    ("LOGIN", ("dora", "dora's pw"), scram("SCRAM-SHA-512")),
+]
+
+
+@pytest.mark.parametrize(("listener", "login", "more"), GOOD)
+def test_check_passes(
+    outtray, secure, topic, newer_client, listener, login, more, request
+):
+    env = {"OUTTRAY_SINK_URL": secure.url(listener, *(login or ()))}
+    more = more(secure) if callable(more) else more
+    user = {"MUTUAL": "CN=carla"}.get(listener, login[0] if login else None)
+    if user:
+        secure.grant(user, "WRITE", topic)
+    if "SCRAM" in more.get("sasl.mechanism", ""):
+        # The system's own may be too old for SCRAM with Kafka 4.
+        env.update(newer_client)
+        secure.add_user(*login, more["sasl.mechanism"])
+    words = settings(secure, listener, **more)
+    done = outtray.run("check", "--topic", topic, *words, env=env, status=None)
+    assert done.status == 0, str(done)
+    assert "can be published to" in done.stdout
+
+
+ELSEWHERE = {"ssl.ca.location": None}  # the system's authorities
+UNSIGNED = {
+    "sasl.mechanism": "OAUTHBEARER",
+    "enable.sasl.oauthbearer.unsecure.jwt": "true",
+}
+BAD = {
+    # name: (listener, login, settings, exit status, words)
+    "unknown authority": ("TLS", None, ELSEWHERE, 78, "kafka.ssl.ca.location"),
+    "no such file": (
+        *("TLS", None, {"ssl.ca.location": "/nowhere.pem"}, 2),
+        "kafka.ssl.ca.location: /nowhere.pem: No such file",
+    ),
+    "expired": ("EXPIRED", None, {}, 78, "has expired: renew it"),
+    "other host": ("STRANGER", None, {}, 78, "is for another host"),
+    "plain text at TLS": (
+        *("TLS", None, {"security.protocol": "plaintext"}, 69),
+        "port for kafka.security.protocol=plaintext?",
+    ),
+    "TLS at plain text": (
+        *("PLAINTEXT", None, {"security.protocol": "ssl"}, 78),
+        "hangs up when TLS begins",
+    ),
+    "no certificate of ours": (
+        *("MUTUAL", None, {}, 78),
+        "set kafka.ssl.certificate.location",
+    ),
+    "wrong password": ("LOGIN", ("anna", "wrong-seCret"), {}, 78, "check user"),
+    "unknown user": ("LOGIN", ("otto", "wrong-seCret"), {}, 78, "check user"),
+    "unknown mechanism": (
+        *("LOGIN", ANNA, {"sasl.mechanism": "SCRAM-SHA-1"}, 78),
+        "the logins of this port are PLAIN",
+    ),
+    "login at no login": (
+        *("TLS", ANNA, {"security.protocol": "sasl_ssl"}, 78),
+        "asks for no login on this port",
+    ),
+    "no login at login": (
+        *("LOGIN", None, {"security.protocol": "ssl"}, 69),
+        "can be used: ",
+    ),
+    "login and no protocol for it": (
+        *("TLS", ANNA, {}, 2),
+        "logs nobody in",
+    ),
+    "protocol and no login": (
+        *("LOGIN", None, {}, 2),
+        "names no user",
+    ),
+    "tokens from nowhere": (
+        *("LOGIN", None, {"sasl.mechanism": "OAUTHBEARER"}, 2),
+        "say where tokens come from",
+    ),
+    "a token that is not renewed": (
+        *("LOGIN", None, UNSIGNED, 2),
+        "does not renew such a token",
+    ),
+    "no right to the topic": (
+        *("LOGIN", ("ben", USERS["ben"]), {}, 78),
+        "grant the relay's user Write and Describe",
+    ),
+}
+
+
+# What the newer client has other words for.
+OTHER_WORDS = ["unknown authority", "other host", "TLS at plain text"]
+OTHER_WORDS += ["no certificate of ours", "wrong password", "unknown mechanism"]
+
+
+@pytest.mark.parametrize(
+    ("name", "client"),
+    [(name, "") for name in BAD] + [(name, "newer") for name in OTHER_WORDS],
+)
+def test_check_fails_in_one_line(outtray, secure, topic, request, name, client):
+    listener, login, more, status, words = BAD[name]
+    env = {"OUTTRAY_SINK_URL": secure.url(listener, *(login or ()))}
+    if client:
+        env.update(request.getfixturevalue("newer_client"))
+    given = settings(secure, listener, **more)
+    command = ("check", "--timeout", "1500ms", "--topic", topic, *given)
+    done = outtray.run(*command, env=env, status=status)
+    (line,) = [one for one in done.stdout.splitlines() if "FAILED" in one]
+    assert words in line, str(done)
+    assert len(line) < 320, line
+    assert "seCret" not in done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+# --- the relay ---
+
+
+def test_a_user_that_is_made_later(outbox, secure, newer_client):
+    outbox.enqueue()
+    login = ("emma", "emma-seCret")
+    relay = outbox.relay("LOGIN", *login, env=newer_client, **scram("SCRAM-SHA-512"))
+    once = told_once(relay, "check user and password")
+    secure.add_user(*login, "SCRAM-SHA-512")
+    secure.grant("emma", "WRITE", outbox.topic)
+    outbox.arrived()
+    assert once(), relay.stderr
+    assert "seCret" not in relay.stderr
+
+
+def test_a_right_that_is_granted_taken_and_granted(outbox, secure):
+    # A right to something, or the broker lets it publish to nothing at all.
+    secure.grant("ben", "WRITE", Topics(secure.bootstrap).topic())
+    outbox.enqueue()
+    relay = outbox.relay("LOGIN", "ben", USERS["ben"])
+    refused = "grant the relay's user Write and Describe"
+    once = told_once(relay, refused)
+    assert outbox.held()["waiting"] == 1
+    secure.grant("ben", "WRITE", outbox.topic)
+    outbox.arrived()
+    relay.wait_for(lambda: "takes events again" in relay.stderr)
+    assert once(), relay.stderr
+    secure.revoke("ben", "WRITE", outbox.topic)
+    outbox.enqueue()
+    relay.wait_for(lambda: relay.stderr.count(refused) == 2, 30)
+    secure.grant("ben", "WRITE", outbox.topic)
+    outbox.arrived()
+    assert relay.stderr.count(refused) == 2, relay.stderr
+    assert "seCret" not in relay.stderr
+    done = relay.stop()
+    assert "2 events delivered" in done.stderr + done.stdout, str(done)
+
+
+def test_a_user_that_may_publish_nothing(outbox, secure):
+    secure.grant("zoe", "DESCRIBE", outbox.topic)
+    outbox.enqueue()
+    relay = outbox.relay("LOGIN", "zoe", USERS["zoe"])
+    relay.wait_for(lambda: "breaker: " in relay.stderr, 30)
+    assert "grant the relay's user Write" in relay.stderr
+    assert relay.alive()
+    secure.grant("zoe", "WRITE", outbox.topic)
+    outbox.arrived()
+    assert relay.stderr.count("failed for good") == 1, relay.stderr
+
+
+def test_a_certificate_that_is_renewed(outbox, secure):
+    outbox.enqueue()
+    relay = outbox.relay("EXPIRED")
+    once = told_once(relay, "its certificate has expired: renew it")
+    secure.renew("EXPIRED")
+    outbox.arrived()
+    assert once(), relay.stderr
+    relay.wait_for(lambda: "answers again" in relay.stderr)
+    secure.renew("EXPIRED", days=-1)
+
+
+class TokenServer:
+    """Gives tokens that nobody signed, once `open` is true."""
+
+    def __init__(self, user):
+        self.user, self.open, self.asked = user, False, []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):  # noqa: N802
+                size = int(self.headers["Content-Length"])
+                body = self.rfile.read(size).decode()
+                outer.asked.append((self.headers["Authorization"], body))
+                self.send_response(200 if outer.open else 401)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(outer.answer().encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/token"
+
+    def answer(self):
+        if not self.open:
+            return json.dumps({"error": "not yet"})
+        now = int(time.time())
+        claims = {"sub": self.user, "iat": now, "exp": now + 60}
+        parts = [
+            urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in ({"alg": "none"}, claims)
+        ]
+        return json.dumps({"access_token": ".".join([*parts, ""])})
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_tokens_of_a_server(outbox, secure, newer_client):
+    """sasl.oauthbearer.method=oidc, which the librdkafka of a system may have
+    been built without: then the sink does not open."""
+    secure.grant("nora", "WRITE", outbox.topic)
+    outbox.enqueue()
+    with TokenServer("nora") as tokens:
+        settings = {
+            "sasl.mechanism": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.token.endpoint.url": tokens.url,
+            "sasl.oauthbearer.client.id": "relay",
+            "sasl.oauthbearer.client.secret": "env:CLIENT",
+        }
+        env = {**newer_client, "CLIENT": "client-seCret"}
+        relay = outbox.relay("LOGIN", env=env, **settings)
+        relay.wait_for(lambda: "token" in relay.stderr, 30)
+        assert tokens.asked
+        tokens.open = True
+        outbox.arrived()
+    assert relay.stderr.count("no broker of") == 1, relay.stderr
+    assert "check kafka.sasl.oauthbearer.*" in relay.stderr
+    assert "seCret" not in relay.stderr
