@@ -67,6 +67,21 @@ function Outbox:enqueue(conn, event) end
 ---@return string? sqlstate
 function Outbox:enqueue_many(conn, events) end
 
+---BEGIN, work, COMMIT on a connection of pgmoon; what work returns.
+---@param pg table
+---@param work fun(tx: outtray.Tx): ...
+---@param keepalive? fun(pg: table)
+---@return any
+---@return string? message
+---@return outtray.Code? code
+function Outbox:transaction(pg, work, keepalive) end
+
+---@class outtray.Tx
+---@field pg table
+---@field query fun(tx: outtray.Tx, sql: string, ...): any
+---@field enqueue fun(tx: outtray.Tx, event: outtray.NewEvent): string?, string?, outtray.Code?
+---@field enqueue_many fun(tx: outtray.Tx, events: outtray.NewEvent[]): string[]?, string?, outtray.Code?
+
 ---The statement of one event, for a driver that outtray does not know.
 ---@param event outtray.NewEvent
 ---@param dialect "postgresql" | "sqlite"

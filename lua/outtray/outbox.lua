@@ -254,6 +254,21 @@ function Outbox:enqueue_many(conn, events)
     return ids
 end
 
+-- On a connection of pgmoon: BEGIN, work(tx), COMMIT; returns what work does. tx
+-- has query, enqueue and enqueue_many. If the first value of work is nil or false,
+-- or it raises, everything is rolled back and that is passed on. keepalive(pg), if
+-- there is one, takes the connection when it is done; one whose state is not known
+-- is closed.
+function Outbox:transaction(pg, work, keepalive)
+    local adapter, problem = adapters.find(pg)
+    if not adapter or not adapter.query then
+        error(problem or "transaction takes a connection of pgmoon", 2)
+    elseif type(work) ~= "function" then
+        error("transaction takes a function, not a " .. type(work), 2)
+    end
+    return require("outtray.transaction").run(self, pg, work, keepalive)
+end
+
 local STYLES = {
     ["$"] = "DOLLAR", ["%s"] = "PERCENT", ["?"] = "QMARK", literal = "LITERAL",
 }

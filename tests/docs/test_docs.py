@@ -1,10 +1,12 @@
 """Every example of README.md and docs/ does what the text says."""
 
+import getpass
 import os
 import pathlib
 import re
 import socket
 import sys
+import urllib.parse
 
 import examples
 import lua_modules
@@ -27,10 +29,24 @@ def test_examples(page, pg, kafka, tmp_path):
     # The program first, then Python with the package.
     path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
     if page.stem.startswith("lua"):
-        lua_modules.write_interpreters(tmp_path / ".lua")
+        lua_modules.write_programs(tmp_path / ".lua")
         path = f"{tmp_path}/.lua:{path}"
+        servers |= of_nginx(pg.url)
     problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
+
+
+def of_nginx(pg_url):
+    """What a configuration of nginx names besides."""
+    modules = lua_modules.environment("luajit")
+    url = urllib.parse.urlsplit(pg_url)
+    return {
+        "LUA_PATH": modules["LUA_PATH"].rstrip(";"),
+        "LUA_CPATH": modules["LUA_CPATH"].rstrip(";"),
+        "PG_PORT": str(url.port),
+        "PG_NAME": url.path.strip("/"),
+        "USER": getpass.getuser(),
+    }
 
 
 def free_port():

@@ -8,7 +8,7 @@ databases.sqlite_path = assert(os.getenv("OUTTRAY_SPEC_SQLITE"))
 local user, host, port, name =
     url:match("^postgresql://(%w+)@([%w.]+):(%d+)/([%w_]+)$")
 
-local folder = os.getenv("OUTTRAY_PGMOON")
+local folder = os.getenv("OUTTRAY_TEST_PGMOON")
 if folder then
     package.path = folder .. "/?.lua;" .. folder .. "/?/init.lua;" .. package.path
 end

@@ -33,12 +33,21 @@ def environment(interpreter):
     }
 
 
-def write_interpreters(folder):
-    """Programs in a folder that find the modules by themselves."""
+def write_program(folder, name, variables):
+    """A program in a folder that has these variables."""
     folder.mkdir(parents=True, exist_ok=True)
+    words = [f"{key}={value}" for key, value in variables.items()]
+    words.append(shutil.which(name) or f"/usr/sbin/{name}")
+    path = folder / name
+    path.write_text(f'#!/bin/sh\nexec env {shlex.join(words)} "$@"\n')
+    path.chmod(0o755)
+
+
+def write_programs(folder):
+    """The interpreters, which find the modules by themselves, and nginx."""
     for interpreter in INTERPRETERS:
-        words = [f"{k}={v}" for k, v in environment(interpreter).items()]
-        words.append(shutil.which(interpreter) or f"/usr/bin/{interpreter}")
-        path = folder / interpreter
-        path.write_text(f'#!/bin/sh\nexec env {shlex.join(words)} "$@"\n')
-        path.chmod(0o755)
+        write_program(folder, interpreter, environment(interpreter))
+    asan = environment("luajit")["LD_PRELOAD"]
+    # A worker ends with what it has.
+    variables = {"LD_PRELOAD": asan, "ASAN_OPTIONS": "detect_leaks=0"}
+    write_program(folder, "nginx", variables)

@@ -8,7 +8,7 @@ NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
 NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl openssl"
 # shellcheck disable=SC2034
-NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks"
+NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks nginx"
 
 # have NEED: is it here?
 have() {
@@ -27,6 +27,10 @@ have() {
         # luarocks looks for Lua 5.1 by its own name.
         pkg-config --exists lua5.4 && pkg-config --exists luajit &&
             pkg-config --exists lua5.1 && command -v lua5.1
+        ;;
+    nginx)
+        PATH=$PATH:/usr/sbin command -v nginx &&
+            [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]
         ;;
     lua-libs)
         for lua in lua5.4 luajit; do
@@ -96,10 +100,16 @@ describe() {
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
     swig) title=SWIG packages=swig ;;
-    lua5.4 | luajit) title=$1 packages=$1 ;;
+    lua5.4) title="Lua 5.4" packages=lua5.4 ;;
+    luajit) title=LuaJIT packages=luajit$(openresty_branch) ;;
+    nginx)
+        title="nginx with its Lua module"
+        packages="nginx libnginx-mod-http-lua"
+        ;;
     lua-dev)
         title="the headers of Lua 5.4 and LuaJIT"
-        packages="liblua5.4-dev libluajit-5.1-dev liblua5.1-0-dev lua5.1"
+        packages="liblua5.4-dev libluajit$(openresty_branch)-5.1-dev
+                  liblua5.1-0-dev lua5.1"
         ;;
     lua-libs)
         title="libraries of Lua for the tests"
@@ -121,6 +131,14 @@ fuzzer_packages() {
         echo "clang libclang-rt-$major-dev"
     else
         echo clang
+    fi
+}
+
+# The Lua module of nginx brings OpenResty's branch of LuaJIT where the system has
+# it, and that cannot stand beside the other.
+openresty_branch() {
+    if apt-cache policy luajit2 2>/dev/null | grep -q 'Candidate: [^(]'; then
+        echo 2
     fi
 }
 

@@ -31,9 +31,8 @@ BUILD = ROOT / "build/asan"
 PREFIX = "outtray-test-"
 # Variables of the user that tests may see: which versions of PostgreSQL, and
 # how many orders of steps, tests/isolation runs; whether tests/crash takes its
-# time; a pgmoon to test with.
+# time.
 PASSED = (
-    "OUTTRAY_PGMOON",
     "OUTTRAY_TEST_PG_VERSIONS",
     "OUTTRAY_TEST_INTERLEAVE",
     "OUTTRAY_TEST_LONG",
@@ -64,6 +63,10 @@ def remove_abandoned():
         owner = Process.load(folder / "owner")
         if owner and folder.stat().st_uid == os.getuid() and not owner.alive():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _renamed(name, other):
+    return {other: os.path.abspath(os.environ[name])} if name in os.environ else {}
 
 
 class Scratch:
@@ -143,6 +146,8 @@ class Scratch:
             "TMPDIR": str(self.folder / "tmp"),
             "OUTTRAY_SOURCE_DIR": str(ROOT),
             "OUTTRAY_TEST_BUILD": str(BUILD),
+            # The folder of a pgmoon, instead of tests/support/pgclient.lua.
+            **_renamed("OUTTRAY_PGMOON", "OUTTRAY_TEST_PGMOON"),
             # Another program may be tested: OUTTRAY_BIN=… ./dev test cli
             "OUTTRAY_TEST_BIN": os.environ.get("OUTTRAY_BIN", str(BUILD / "outtray")),
             "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",

@@ -9,8 +9,13 @@ local pgmoon = {dialect = "POSTGRESQL"}
 -- In one message with the INSERT: it costs no round trip.
 local GUARD = "SAVEPOINT outtray; RELEASE outtray; "
 
--- Calls pg:simple_query; returns what pcall does, and what was read.
-local function query(pg, sql)
+-- The SQLSTATE in an error or a notice.
+local function state_of(message)
+    return ("\0" .. message):match("%zC(%w+)%z")
+end
+
+-- Calls pg:simple_query; returns what pcall does, and what was read on the way.
+function pgmoon.query(pg, sql)
     local own = rawget(pg, "receive_message")
     local receive = pg.receive_message
     local seen = {}
@@ -20,7 +25,11 @@ local function query(pg, sql)
         if kind == "Z" then
             seen.transaction = message
         elseif kind == "E" and message then
-            seen.state = ("\0" .. message):match("%zC(%w+)%z")
+            seen.state = state_of(message)
+        elseif kind == "N" and message then
+            seen.notice = state_of(message)
+        elseif kind == "C" then
+            seen.command = message
         end
         return kind, message
     end
@@ -38,14 +47,19 @@ local function broken(message)
         .. "disconnect and begin anew", "STORE_UNAVAILABLE"
 end
 
+-- What an error of the server is.
+function pgmoon.refused(seen, message)
+    return errors.of_state(seen.state, tostring(message))
+end
+
 function pgmoon.execute(pg, sql, required)
     local fine, result, message, seen =
-        query(pg, required and GUARD .. sql or sql)
+        pgmoon.query(pg, required and GUARD .. sql or sql)
     if not fine then
         -- It raises what its caller did wrong: another coroutine is in a call.
         return nil, tostring(result), "MISUSE"
     elseif seen.state then
-        return errors.of_state(seen.state, tostring(message))
+        return pgmoon.refused(seen, message)
     elseif not result then
         return broken(tostring(message))
     elseif required and seen.transaction ~= "T" then

@@ -1,0 +1,95 @@
+-- transaction.lua - BEGIN, the caller's work, COMMIT or ROLLBACK, on pgmoon.
+local pgmoon = require "outtray.adapters.pgmoon"
+
+local transaction = {}
+
+local unpack = table.unpack or unpack
+
+-- What the work is given.
+local Tx = {}
+Tx.__index = Tx
+
+function Tx:query(...)
+    return self.pg:query(...)
+end
+
+function Tx:enqueue(event)
+    return self.outbox:enqueue(self.pg, event)
+end
+
+function Tx:enqueue_many(events)
+    return self.outbox:enqueue_many(self.pg, events)
+end
+
+local function pack(...)
+    return {n = select("#", ...), ...}
+end
+
+-- A connection whose state is not known, or which is in a transaction still, must
+-- not go back to the pool.
+local function give_back(pg, seen, keepalive)
+    if seen and seen.transaction == "I" and keepalive then
+        return keepalive(pg)
+    elseif not (seen and seen.transaction == "I") then
+        pcall(pg.disconnect, pg)
+    end
+end
+
+local function begin(pg)
+    local fine, result, message, seen = pgmoon.query(pg, "BEGIN")
+    if not fine then
+        error(result, 0) -- another coroutine is in a call
+    elseif seen.notice == "25001" then
+        pcall(pg.disconnect, pg)
+        return nil, "a transaction was open already on this connection, which "
+            .. "is closed now", "IN_TRANSACTION"
+    elseif seen.transaction ~= "T" then
+        pcall(pg.disconnect, pg)
+        return nil, tostring(message or "BEGIN was not answered"),
+            "STORE_UNAVAILABLE"
+    end
+    return true
+end
+
+local function commit(pg)
+    local fine, result, message, seen = pgmoon.query(pg, "COMMIT")
+    if fine and seen.state then
+        return seen, pgmoon.refused(seen, message)
+    elseif fine and seen.command and seen.command:find("^COMMIT") then
+        return seen, true
+    elseif fine and seen.command then
+        -- That is how PostgreSQL answers COMMIT after a statement that failed.
+        return seen, nil, "a statement has failed the transaction, so it was "
+            .. "rolled back", "TRANSACTION_FAILED"
+    end
+    return seen, nil, "COMMIT was not answered (" .. tostring(fine and message
+        or result) .. "): whether it is committed is not known",
+        "COMMIT_UNKNOWN"
+end
+
+-- What work(tx) returns, once that is committed. If its first value is nil or false,
+-- or it raises, everything is rolled back and that is passed on.
+function transaction.run(outbox, pg, work, keepalive)
+    local open, why, name = begin(pg)
+    if not open then
+        return nil, why, name
+    end
+    local tx = setmetatable({pg = pg, outbox = outbox}, Tx)
+    local results = pack(pcall(work, tx))
+    if results[1] and results[2] then
+        local seen, done, message, code, state = commit(pg)
+        give_back(pg, seen, keepalive)
+        if not done then
+            return nil, message, code, state
+        end
+        return unpack(results, 2, results.n)
+    end
+    local fine, _, _, seen = pgmoon.query(pg, "ROLLBACK")
+    give_back(pg, fine and seen, keepalive)
+    if not results[1] then
+        error(results[2], 0)
+    end
+    return unpack(results, 2, results.n)
+end
+
+return transaction
