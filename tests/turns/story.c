@@ -133,9 +133,10 @@ static void commit(struct event *event, int writer)
     if (story.outbox->commit(writer) == 0)
         event->told = COMMITTED;
     else
-        event->told = story.outbox->is_there(&event->e) || event->sent > 0
-                          ? COMMITTED
-                          : ROLLED_BACK;
+        event->told =
+            story.outbox->is_there(writer, &event->e) || event->sent > 0
+                ? COMMITTED
+                : ROLLED_BACK;
 }
 
 /* Begun and written. What fails is rolled back and tried again, as another

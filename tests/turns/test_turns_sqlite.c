@@ -53,7 +53,7 @@ static void make(void)
     assert_non_null(f);
     assert_int_equal(fwrite(template, 1, template_n, f), template_n);
     fclose(f);
-    turn_admin_use(scratch.conf);
+    turn_admin_use(scratch.conf, NULL);
 }
 
 static void drop(void)
@@ -96,10 +96,11 @@ static int64_t number(const char *sql)
     return n;
 }
 
-static bool is_there(const struct ot_event *e)
+static bool is_there(int writer, const struct ot_event *e)
 {
     char sql[120];
 
+    (void)writer;
     snprintf(sql, sizeof(sql),
              "SELECT count(*) FROM outtray_event WHERE "
              "CAST(payload AS TEXT) = '%.*s'",
@@ -241,12 +242,12 @@ static int disk_lock(int fd, int what, struct flock *lock)
 }
 
 /* Of this program, so that libraries come here too. */
-int fsync(int fd)
+TURN_CALL int fsync(int fd)
 {
     return no_room() || other_trouble() ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
-int fdatasync(int fd)
+TURN_CALL int fdatasync(int fd)
 {
     return no_room() || other_trouble() ? -1 : (int)syscall(SYS_fdatasync, fd);
 }

@@ -5,12 +5,20 @@
 #include "store/admin.h"
 
 static const struct outtray_conf *where;
+static const char *session_sql;
 static struct ot_admin *writers[2];
+static char sessions[2][24];
 struct outtray_error turn_error;
 
-void turn_admin_use(const struct outtray_conf *conf)
+void turn_admin_use(const struct outtray_conf *conf, const char *sql)
 {
     where = conf;
+    session_sql = sql;
+}
+
+const char *turn_admin_session(int writer)
+{
+    return sessions[writer];
 }
 
 static void hang_up(int writer)
@@ -28,10 +36,18 @@ void turn_admin_close(void)
 
 static int connected(int writer)
 {
+    struct ot_admin **a = &writers[writer];
+    int code;
 
-    return writers[writer] != NULL
-               ? 0
-               : ot_admin_open(&writers[writer], where, &turn_error);
+    if (*a != NULL)
+        return 0;
+    code = ot_admin_open(a, where, &turn_error);
+    if (code == 0 && session_sql != NULL)
+        code = (*a)->ops->sql(*a, session_sql, sessions[writer],
+                              sizeof(sessions[writer]), &turn_error);
+    if (code != 0)
+        hang_up(writer);
+    return code;
 }
 
 int turn_admin_begin(int writer)

@@ -59,7 +59,7 @@ struct outbox {
     int (*commit)(int writer);
     void (*rollback)(int writer);
     /* After a commit that failed: was it one? */
-    bool (*is_there)(const struct ot_event *);
+    bool (*is_there)(int writer, const struct ot_event *);
 
     int (*command)(enum ot_verb, int64_t seq);
     int64_t (*asked)(void); /* commands that were not carried out yet */
@@ -119,8 +119,10 @@ typedef void turn_answered_fn(const struct ot_event *, enum ot_outcome,
 struct ot_sink *turn_sink(turn_try_fn *, turn_answered_fn *);
 
 /* The application and the operator through the library, for an outbox that has
- * this half: conf says where, and outlives it. */
-void turn_admin_use(const struct outtray_conf *);
+ * this half: conf says where, and outlives it; session_sql (or NULL) asks for the name
+ * of a session. */
+void turn_admin_use(const struct outtray_conf *, const char *session_sql);
+const char *turn_admin_session(int writer); /* the last one of the writer */
 void turn_admin_close(void);
 int turn_admin_begin(int writer);
 int turn_admin_put(int writer, const struct ot_event *);
@@ -128,6 +130,9 @@ int turn_admin_commit(int writer);
 void turn_admin_rollback(int writer);
 int turn_admin_command(enum ot_verb, int64_t seq);
 extern struct outtray_error turn_error; /* the last of them */
+
+/* A system call that this program gives to the libraries it uses. */
+#define TURN_CALL __attribute__((visibility("default")))
 
 int turn_number(struct ot_slice payload); /* -1: none of ours */
 

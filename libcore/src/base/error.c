@@ -82,7 +82,7 @@ static void set_text(struct outtray_error *err, const char *fmt, va_list args)
     memcpy(err->text, text, strlen(text) + 1);
 }
 
-int ot_fail(struct outtray_error *err, int code, const char *fmt, ...)
+int(ot_fail)(struct outtray_error *err, int code, const char *fmt, ...)
 {
     va_list args;
 
@@ -97,7 +97,7 @@ int ot_fail(struct outtray_error *err, int code, const char *fmt, ...)
     return code;
 }
 
-int ot_fail_nomem(struct outtray_error *err)
+int(ot_fail_nomem)(struct outtray_error *err)
 {
     return ot_fail(err, OUTTRAY_E_NOMEM, "out of memory");
 }

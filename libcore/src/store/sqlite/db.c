@@ -466,7 +466,7 @@ int ot_sqlite_commit(struct ot_sqlite_db *db, struct outtray_error *err)
 
 void ot_sqlite_rollback(struct ot_sqlite_db *db)
 {
-    struct outtray_error ignored;
+    struct outtray_error ignored = {0};
 
     if (db->c != NULL && !db->f.get_autocommit(db->c))
         control(db, OT_SQL_ROLLBACK, &ignored);
