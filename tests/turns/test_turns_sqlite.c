@@ -113,9 +113,11 @@ static int64_t asked(void)
     return number("SELECT count(*) FROM outtray_command");
 }
 
+/* A row of held with seq 0 belongs to the cursor. */
 static int64_t left(void)
 {
-    return number("SELECT (SELECT count(*) FROM outtray_held) + "
+    return number("SELECT (SELECT count(*) FROM outtray_held WHERE "
+                  "seq > 0) + "
                   "(SELECT count(*) FROM outtray_command)");
 }
 
