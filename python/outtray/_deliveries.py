@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,6 +49,7 @@ class Deliveries:
         self.pump: Pump | None = None
         self.stopping = False
         self.done = False
+        self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._left: list[Batch] = []  # by loops that ended before their bodies
         self._orphans: set[str] = set()  # topics with no handler
         self._reports: dict[tuple[str, str, int], tuple[float, int]] = {}
@@ -104,6 +107,17 @@ class Deliveries:
                 return
 
     # --- loops that were left ---
+
+    def loop(self, limits: tuple[int, int, int]) -> Loop:
+        loop = Loop(self, limits)
+        self._loops.add(loop)
+        return loop
+
+    def leave_loops(self, owner: object) -> None:
+        """Those of a thread or task that goes on with something else."""
+        for loop in list(self._loops):
+            if loop.owner == owner:
+                loop.leave()
 
     def leave(self, batch: Batch) -> None:
         """Its loop is over and its body was not: why, who knows of the exception
@@ -183,14 +197,16 @@ class Loop:
 
     def __init__(self, deliveries: Deliveries, limits: tuple[int, int, int]) -> None:
         self.deliveries = deliveries
+        self.owner: object = None  # the thread or task that is in its body
         self._limits = limits
         self._taken: Taken | None = None
         self._ready: deque[Batch] = deque()
         self._batch: Batch | None = None
 
-    def advance(self) -> Batch | None:
+    def advance(self, owner: object = None) -> Batch | None:
         """The body has ended well: the next batch, if there is one now."""
         self.deliveries.same_process()
+        self.owner = owner or threading.get_ident()
         if self._batch is not None:
             self._batch._finish()
             self._batch = None

@@ -76,7 +76,8 @@ class AsyncBatches:
     async def __anext__(self) -> Batch:
         deliveries = self._loop.deliveries
         self._news.listen()
-        while (batch := self._loop.advance()) is None:
+        task = asyncio.current_task()
+        while (batch := self._loop.advance(task)) is None:
             if deliveries.ended():
                 raise StopAsyncIteration
             await self._news.wait()
@@ -253,6 +254,7 @@ class AsyncRelay(BaseRelay):
     ) -> None:
         try:
             if self._deliveries.pump is not None:
+                self._deliveries.leave_loops(asyncio.current_task())
                 self._deliveries.settle_left(error, "the relay is stopping")
                 await self._end_soon()
             elif self._handle is not None and not self._done and kind is None:

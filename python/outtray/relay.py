@@ -237,7 +237,7 @@ class BaseRelay:
         _pumped.add(self)
         self._deliveries.settle_left(None)
         limits = (min(max_events, 16384), max_bytes, round(linger * 1000))
-        return Loop(self._deliveries, limits)
+        return self._deliveries.loop(limits)
 
     def _needs_script(self, what: str) -> None:
         if not self._script:
@@ -308,6 +308,7 @@ def _end_all() -> None:
     mine = [one for one in list(_pumped) if one._pid == os.getpid()]
     mine = [one for one in mine if one._handle is not None]
     for one in mine:
+        one._deliveries.leave_loops(threading.get_ident())
         one._deliveries.settle_left(None, "the program has ended")
         one.stop()
     end = time.monotonic() + _LAST_WAIT
@@ -493,6 +494,7 @@ class Relay(BaseRelay):
     ) -> None:
         try:
             if self._deliveries.pump is not None:
+                self._deliveries.leave_loops(threading.get_ident())
                 self._deliveries.settle_left(error, "the relay is stopping")
                 self._end()
             elif self._handle is not None and not self._done and kind is None:

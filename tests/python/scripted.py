@@ -1,8 +1,11 @@
 """What the tests of scripted relays have in common."""
 
+import os
+import signal
 import sqlite3
 
 import outtray
+import pytest
 
 SOON = {"retry.min_ms": 1, "retry.max_ms": 5}
 
@@ -30,3 +33,26 @@ def in_order(numbers, keys=7):
         == sorted(n for n in numbers if n % keys == key)
         for key in range(keys)
     )
+
+
+def deliver(url, path):
+    """The work of a process of multiprocessing."""
+    relay = outtray.Relay(url)
+    signal.signal(signal.SIGTERM, lambda *_: relay.stop())
+    out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    @relay.handler("*")
+    def handle(event):
+        os.write(out, b"%d\n" % event.json()["n"])
+
+    with relay:
+        os.write(out, b"ready\n")
+        relay.run()
+
+
+def use_of_another(relay):
+    with pytest.raises(outtray.Forked):
+        relay.batches()
+    with pytest.raises(outtray.Forked):
+        relay.stop()
+    relay.close()

@@ -178,6 +178,20 @@ def test_a_loop_over_batches_that_is_left(sqlite_outbox):
         assert again.fail(outtray.Reject("no")) == len(again)
 
 
+def test_a_loop_that_nobody_ends(sqlite_outbox):
+    """What it has in hand is given back with the relay, and keeps nobody waiting."""
+    enqueue(sqlite_outbox, 6)
+    with open_relay(sqlite_outbox) as relay:
+        batches = relay.batches()
+        batch = next(batches)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert relay.done and relay.stats().fence == 0 and batch.lost
+    with open_relay(sqlite_outbox) as relay:
+        for batch in relay.batches():
+            assert {event.attempts for event in batch} == {0}
+
+
 def test_order_behind_a_failed_event(sqlite_outbox):
     enqueue(sqlite_outbox, 200, keys=3)
     numbers = []

@@ -144,6 +144,20 @@ def test_cancelled(way, sqlite_outbox):
     assert sqlite_outbox.query("SELECT * FROM outtray_held WHERE attempts > 0") == []
 
 
+def test_a_loop_that_nobody_ends(sqlite_outbox):
+    enqueue(sqlite_outbox, 6)
+
+    async def go():
+        async with open_relay(sqlite_outbox, False) as relay:
+            batches = relay.batches()
+            await batches.__anext__()
+            started = time.monotonic()
+        assert time.monotonic() - started < 5
+        assert relay.done and relay.stats().fence == 0
+
+    asyncio.run(go())
+
+
 def test_stopped_while_it_waits(sqlite_outbox):
     async def go():
         async with open_relay(sqlite_outbox, False) as relay:
