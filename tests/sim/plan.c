@@ -129,7 +129,7 @@ static void choose_options(struct sim *s)
     if (opt->seed % 8 == 5)
         limit_topic(opt, "t", 20, 0);
     if (opt->seed % 16 == 13)
-        limit_topic(opt, "u", opt->seed % 32 == 29 ? 5 : 0, 8000);
+        limit_topic(opt, "u", opt->seed % 32 == 29 ? 15 : 0, 8000);
     s->plan.throttle = opt->seed % 4 == 3 || opt->seed % 16 == 5;
 }
 

@@ -16,7 +16,11 @@ bool ot_capture_full(const struct ot_engine *e)
 /* What was held at the load waits for the read to pass it: that must go on. */
 static bool held_full(const struct ot_engine *e)
 {
-    return e->held >= e->opt.held_max && e->unread == 0;
+    uint32_t most = e->opt.held_max;
+    if (e->gaps_unread)
+        most = (e->held_loaded > most ? e->held_loaded : most) +
+               e->opt.window_events;
+    return e->held >= most && e->unread == 0;
 }
 
 static bool limited(const struct ot_engine *e)
@@ -150,6 +154,14 @@ static void let_rows_go(struct ot_engine *e, struct ot_rows *rows, bool counted)
     ot_rows_unref(rows);
 }
 
+static int64_t covered(const struct ot_read_reply *read)
+{
+    const struct ot_rows *rows = read->rows;
+    if (!read->cut)
+        return INT64_MAX;
+    return rows->n > 0 ? rows->events[rows->n - 1].seq : 0;
+}
+
 /* Are its rows counted as pinned? */
 static bool take(struct ot_engine *e, const struct ot_read_reply *read)
 {
@@ -169,6 +181,10 @@ static bool take(struct ot_engine *e, const struct ot_read_reply *read)
     if (gaps > 0 && read->has_locks)
         e->dirty = true; /* some may have died */
     add_rows(e, read, position);
+    if (e->gaps_unread && covered(read) > e->unread_next) {
+        e->unread_next = covered(read);
+        e->unread_place = e->tail;
+    }
     ot_window_admit(e);
     set_pace(e, read);
     return true;
@@ -265,6 +281,13 @@ void ot_capture_load(struct ot_engine *e, const struct ot_reply *reply)
     }
     e->read_position = cursor->position;
     e->paused = cursor->paused;
+    e->gaps_unread = e->gaps.n > 0;
+    if (e->gaps_unread) {
+        e->unread_after = e->unread_next = e->gaps.v[0].first - 1;
+        e->unread_last = e->gaps.v[e->gaps.n - 1].last;
+        e->unread_place = OT_NO_RING;
+    }
+    e->held_loaded = (uint32_t)cursor->nheld;
     ot_held_load(e, cursor->held, cursor->nheld);
     ot_error_clear(&e->error);
     e->refused = false;

@@ -404,19 +404,33 @@ bool ot_held_knows(struct ot_engine *e, uint32_t item)
     return true;
 }
 
+static void go_all(struct ot_engine *e)
+{
+    for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
+        const struct ot_entry *entry = &e->entries[i];
+        if (entry->used && entry->lane != OT_NIL &&
+            ot_lane(e, entry->lane)->held_first == i)
+            ot_lane_go(e, entry->lane);
+    }
+}
+
+void ot_held_gaps_read(struct ot_engine *e)
+{
+    e->unread_place = OT_NO_RING;
+    e->unread_after = e->unread_next;
+    e->gaps_unread = e->unread_after < e->unread_last;
+    go_all(e);
+}
+
 void ot_held_load(struct ot_engine *e, const struct ot_held *held, size_t n)
 {
     for (size_t i = 0; i < n && !e->nomem; i++)
         load_one(e, &held[i]);
-    for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
-        struct ot_entry *entry = &e->entries[i];
-        if (entry->lane != OT_NIL) {
-            if (ot_lane(e, entry->lane)->held_first == i)
-                ot_lane_go(e, entry->lane);
-        } else if (entry->h.state == OT_HELD_BLOCKED) {
+    go_all(e);
+    for (size_t i = 0; i < e->nentries && !e->nomem; i++)
+        if (e->entries[i].lane == OT_NIL &&
+            e->entries[i].h.state == OT_HELD_BLOCKED)
             ot_drain_ready(e, (uint32_t)i); /* ordering = none since */
-        }
-    }
 }
 
 void ot_held_forget(struct ot_engine *e)

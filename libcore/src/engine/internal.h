@@ -223,6 +223,13 @@ struct ot_engine {
     uint32_t free_entry;
     uint32_t held;     /* in use */
     uint32_t unread;   /* of these */
+    /* After a load: what comes out of gaps below unread_last may be of the key
+     * of what is held, and before it. Read and admitted is all up to
+     * unread_after, and once that place of the ring is, up to unread_next. */
+    bool gaps_unread;
+    int64_t unread_last, unread_after, unread_next;
+    uint64_t unread_place;
+    uint32_t held_loaded;
     uint32_t *skipped; /* of these, too */
     size_t nskipped, skipped_size;
     struct ot_index by_seq;
@@ -344,6 +351,7 @@ void ot_ready_remove(struct ot_engine *, uint32_t item);
 /* held.c: entries, and their place in lanes */
 uint32_t ot_held_find(const struct ot_engine *, int64_t seq);
 void ot_held_load(struct ot_engine *, const struct ot_held *, size_t n);
+void ot_held_gaps_read(struct ot_engine *); /* and admitted, up to _next */
 bool ot_held_knows(struct ot_engine *, uint32_t item); /* of a row read again */
 void ot_hold(struct ot_engine *, uint32_t item, enum ot_held_state,
              bool holds_key, int64_t next_us, const struct ot_completion *);

@@ -187,6 +187,8 @@ void ot_window_admit(struct ot_engine *e)
     }
     if (e->admit != before)
         e->barrier_us = e->now_us;
+    if (e->gaps_unread && e->admit >= e->unread_place)
+        ot_held_gaps_read(e);
 }
 
 /* Whatever is in the sink stays there, in order; only its completion is
