@@ -60,8 +60,7 @@ void ot_drain_unqueue(struct ot_engine *e, uint32_t id)
 bool ot_drain_eligible(const struct ot_engine *e, const struct ot_entry *entry)
 {
     if (entry->lane != OT_NIL &&
-        (entry->unread ||
-         (e->gaps_unread && entry->h.seq > e->unread_after)))
+        (entry->unread || (e->gaps_unread && entry->h.seq > e->unread_after)))
         return false;
     switch (entry->h.state) {
     case OT_HELD_BLOCKED:

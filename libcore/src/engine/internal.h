@@ -221,8 +221,8 @@ struct ot_engine {
     struct ot_entry *entries;
     size_t nentries, entries_size;
     uint32_t free_entry;
-    uint32_t held;     /* in use */
-    uint32_t unread;   /* of these */
+    uint32_t held;   /* in use */
+    uint32_t unread; /* of these */
     /* After a load: what comes out of gaps below unread_last may be of the key
      * of what is held, and before it. Read and admitted is all up to
      * unread_after, and once that place of the ring is, up to unread_next. */

@@ -82,6 +82,9 @@ static int gather_puts(struct ot_engine *e)
         struct ot_entry *entry = ot_entry(e, e->unsaved[i]);
         if (!entry->used || !entry->unsaved)
             continue;
+        if (entry->item != OT_NIL) /* it was sent again since */
+            entry->h.maybe_duplicate |=
+                ot_item(e, entry->item)->maybe_duplicate;
         entry->unsaved = false;
         entry->writing = true;
         e->puts[e->nputs++] = entry->h;
