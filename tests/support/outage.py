@@ -11,9 +11,11 @@ import time
 from collections import Counter
 
 import process
+import psycopg
 from fault_proxy import FaultProxy
 from program import Program
 from shop import Line, Shop
+from topics import Topics
 from traffic import Tally, Traffic
 
 # The promise is 5 s; a loaded machine may need longer for what comes after
@@ -68,7 +70,7 @@ class Case:
     def notices(self):
         """The trouble is told soon after it began."""
         begin = time.monotonic()
-        trouble = re.compile("^(store|refused|sink|breaker): ")
+        trouble = re.compile("^(store|refused|sink|breaker): |^no broker of")
         self.relay.wait_for(
             lambda: any(trouble.match(text) for _, text in self.lines()), LIMIT
         )
@@ -179,6 +181,47 @@ class DatabaseCase(Case):
     def tally(self):
         lines = self.out.read_text().splitlines()
         return Tally(self.traffic.truth(), [Line(line) for line in lines])
+
+
+class BrokerCase(Case):
+    """The broker is on the other side, behind a proxy for each node; the
+    database is at hand."""
+
+    def __init__(self, name, path, folder, server, cluster, number):
+        super().__init__(name, path, folder)
+        self.cluster, self.node = cluster, cluster.nodes[0]
+        self.kafka = Topics(cluster.bootstrap)
+        self.looking = None
+        self.url = server.url.rpartition("/")[0] + f"/d{os.urandom(4).hex()}"
+        self.query("CREATE DATABASE " + self.url.rpartition("/")[2], url=server.url)
+        self.proxies, url = cluster.proxies(number)
+        self.proxy = self.proxies[0]
+        for proxy in self.proxies:
+            self.stack.callback(proxy.close)
+        self.program.run("init", "--store", self.url)
+        self.program.env = {"OUTTRAY_STORE_URL": self.url, "OUTTRAY_SINK_URL": url}
+        self.topic = self.make_topic()
+        self.traffic = Traffic(self.url, self.topic, keys=10, writers=1, pause=0.05)
+        self.traffic.__enter__()
+
+    def make_topic(self, name=None):
+        """Made, and each partition has a leader that knows it is one."""
+        name = self.kafka.topic(name=name, replicas=len(self.cluster.nodes))
+        self.kafka.ready(name)
+        return name
+
+    def count(self):
+        """What the relay knows to be delivered."""
+        if self.looking is None:
+            self.looking = psycopg.connect(self.url, autocommit=True)
+            self.stack.callback(self.looking.close)
+        return self.looking.execute(
+            "SELECT coalesce(max(position), 0) - (SELECT count(*) FROM outtray.held)"
+            " FROM outtray.cursor"
+        ).fetchone()[0]
+
+    def tally(self):
+        return self.traffic.tally(self.kafka)
 
 
 def play(cause, make):

@@ -25,6 +25,26 @@ class Topics:
             future.result(30)
         return name
 
+    def ready(self, topic, seconds=60):
+        """Wait until each partition has a leader that knows it is one."""
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+        settings = {"bootstrap.servers": self.bootstrap, "group.id": "ready"}
+        consumer = Consumer(settings)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                known = consumer.list_topics(topic, 10).topics[topic].partitions
+                for number in known:
+                    consumer.get_watermark_offsets(TopicPartition(topic, number), 5)
+                if known:
+                    consumer.close()
+                    return
+            except KafkaException:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"topic {topic} is not ready")
+
     def admin(self):
         from confluent_kafka.admin import AdminClient
 

@@ -85,6 +85,7 @@ struct ot_kafka {
     rd_kafka_resp_err_t fatal;      /* its cause, until something works */
     int64_t pause_us;
     uint64_t remade;
+    unsigned unanswered; /* time-outs of requests, without a success between */
 
     struct ot_kafka_slot *slots;
     uint32_t nslots, free;

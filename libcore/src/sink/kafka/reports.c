@@ -1,6 +1,7 @@
 /* reports.c - what librdkafka tells: delivery reports, errors, logs; and the
  * answers about topics. */
 #include "sink/kafka/kafka.h"
+#include "sink/kafka/settings.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 static const int64_t PAUSE_US = 1000000;
 static const int64_t PAUSE_MAX_US = 30000000;
 static const int64_t CALM_US = 60000000;
+/* Connections that came up and then heard no answer. */
+enum { SLOW = 3 };
 
 static void note_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
                          const char *said)
@@ -128,6 +131,26 @@ static void on_fatal(struct ot_kafka *k)
     ot_kafka_drain(k, "fatal error");
 }
 
+/* A broker that took the connection, and three times in a row did not answer a
+ * request in time, may be slow, and would never get to an answer. One that
+ * answers nothing at all is not meant: to it there is no connection. */
+static void slow_broker(struct ot_kafka *k, const char *said)
+{
+    if (strstr(said, "request(s) timed out") == NULL || k->draining ||
+        ++k->unanswered < SLOW)
+        return;
+    k->unanswered = 0;
+    if (!ot_kafka_wait_longer(k->settings))
+        return;
+    char *ms = ot_kafka_setting(k->settings, "socket.timeout.ms");
+    ot_log(k->log, OT_WARN, "kafka",
+           "%s connects and does not answer in time: from now on "
+           "kafka.socket.timeout.ms is %s",
+           k->hosts, ms != NULL ? ms : "?");
+    ot_free(ms);
+    ot_kafka_drain(k, "a slow broker");
+}
+
 static void on_log(struct ot_kafka *k, rd_kafka_event_t *event)
 {
     const char *facility, *text;
@@ -136,6 +159,13 @@ static void on_log(struct ot_kafka *k, rd_kafka_event_t *event)
         return;
     ot_kafka_trouble_certificate(text, k->certificate, sizeof(k->certificate));
     ot_log(k->log, OT_DEBUG, "kafka", "%s: %s", facility, text);
+}
+
+static void on_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
+                       const char *said)
+{
+    note_trouble(k, err, said);
+    slow_broker(k, said);
 }
 
 /* Everything but reports. */
@@ -147,8 +177,8 @@ static void on_event(struct ot_kafka *k, rd_kafka_event_t *event)
         if (rd_kafka_event_error_is_fatal(event))
             on_fatal(k);
         else
-            note_trouble(k, rd_kafka_event_error(event),
-                         rd_kafka_event_error_string(event));
+            on_trouble(k, rd_kafka_event_error(event),
+                       rd_kafka_event_error_string(event));
     }
     rd_kafka_event_destroy(event);
 }
@@ -279,6 +309,7 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         ot_kafka_slot_free(k, slot);
     }
     if (delivered) {
+        k->unanswered = 0;
         note_alive(k);
         k->fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
     }

@@ -2,8 +2,11 @@
 #include "sink/kafka/settings.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "sink/kafka/trouble.h"
@@ -22,6 +25,10 @@ static const struct {
     {"compression.type", "lz4"},
     {"socket.nagle.disable", "true"},
     {"socket.keepalive.enable", "true"},
+    /* A request that is not answered goes to a new connection. A broker that
+     * works on it all the same knows it again; see slow_broker. */
+    {"socket.timeout.ms", "4000"},
+    {"socket.connection.setup.timeout.ms", "4000"},
     {"reconnect.backoff.ms", "100"},
     {"reconnect.backoff.max.ms", "1000"},
     {"allow.auto.create.topics", "false"}, /* a typo makes no topic */
@@ -67,7 +74,7 @@ static const char *const aliases[] = {
     "max.in.flight",       "sasl.mechanism", "request.timeout.ms",
 };
 
-enum { TEXT = 512 };
+enum { TEXT = 512, LONGEST_MS = 64000 };
 
 static int set(rd_kafka_conf_t *rk, const char *name, const char *value,
                struct outtray_error *err)
@@ -343,6 +350,36 @@ static int find_given(void *ctx, const char *name, const char *value)
     return 0;
 }
 
+/* What the other end does not acknowledge, be it a keepalive while nothing is
+ * under way, ends the connection. */
+static int make_socket(int domain, int type, int protocol, void *opaque)
+{
+    static const struct {
+        int name, value;
+    } options[] = {{TCP_USER_TIMEOUT, 4500},
+                   {TCP_KEEPIDLE, 2},
+                   {TCP_KEEPINTVL, 1},
+                   {TCP_KEEPCNT, 2}};
+    int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+
+    (void)opaque;
+    for (size_t i = 0; fd >= 0 && i < OT_COUNT(options); i++)
+        setsockopt(fd, IPPROTO_TCP, options[i].name, &options[i].value,
+                   sizeof(options[i].value));
+    return fd;
+}
+
+bool ot_kafka_wait_longer(rd_kafka_conf_t *rk)
+{
+    struct outtray_error err = {0};
+    char *text = ot_kafka_setting(rk, "socket.timeout.ms");
+    long ms = text != NULL ? strtol(text, NULL, 10) : 0;
+
+    ot_free(text);
+    return ms > 0 && ms * 2 <= LONGEST_MS &&
+           set_number(rk, "socket.timeout.ms", ms * 2, &err) == 0;
+}
+
 int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
                       const struct ot_url *url, struct outtray_error *err)
 {
@@ -383,6 +420,7 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
         rd_kafka_conf_destroy(rk);
         return code;
     }
+    rd_kafka_conf_set_socket_cb(rk, make_socket);
     ot_kafka_trouble_watch(rk);
     rd_kafka_conf_enable_sasl_queue(rk, 1); /* see new_producer */
     rd_kafka_conf_set_events(rk, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
