@@ -5,7 +5,7 @@ import re
 import pytest
 
 VERBS = """init upgrade drop check doctor conf enqueue relay status show explain
-tail dead redrive skip pause resume prune help version""".split()
+tail dead redrive skip pause resume reconcile prune help version""".split()
 
 
 def test_overview(outtray):

@@ -156,7 +156,7 @@ static void test_reader_of_no_topic(void **state)
     memset(name, 'x', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     rig_conf(&r, "kafka://127.0.0.1:1", NULL);
-    assert_int_equal(ot_kafka_reader_open(&reader, r.conf, name, 1000, &err),
+    assert_int_equal(ot_kafka_reader_open(&reader, r.conf, name, 0, 1000, &err),
                      OUTTRAY_E_SINK);
     assert_null(reader);
     outtray_conf_free(r.conf);

@@ -60,7 +60,8 @@ static void refusing(void **state)
 static void words(void **state)
 {
     enum ot_held_state held;
-    enum ot_verb verb;
+    struct ot_command command;
+    int64_t argument;
 
     (void)state;
     for (int i = OT_HELD_RETRYING; i <= OT_HELD_SKIPPED; i++) {
@@ -69,14 +70,21 @@ static void words(void **state)
         assert_int_equal(ot_held_state_parse(ot_slice_of(name), &held), 0);
         assert_int_equal(held, i);
     }
-    for (int i = OT_REDRIVE; i <= OT_RESUME; i++) {
-        const char *name = ot_verb_name((enum ot_verb)i);
+    for (int i = OT_REDRIVE; i <= OT_REPLAY; i++) {
+        const char *name = ot_verb_stored((enum ot_verb)i, 7, &argument);
 
-        assert_int_equal(ot_verb_parse(ot_slice_of(name), &verb), 0);
-        assert_int_equal(verb, i);
+        assert_int_equal(
+            ot_command_parse(ot_slice_of(name), argument, &command), 0);
+        assert_int_equal(command.verb, i);
+        assert_int_equal(command.seq, 7);
     }
+    /* Older programs know the word, and no event of this seq. */
+    assert_string_equal(ot_verb_stored(OT_REPLAY, 7, &argument), "redrive");
+    assert_int_equal(argument, -7);
     assert_int_not_equal(ot_held_state_parse(ot_slice_of("dea"), &held), 0);
-    assert_int_not_equal(ot_verb_parse(ot_slice_of("Skip"), &verb), 0);
+    assert_int_not_equal(ot_command_parse(ot_slice_of("Skip"), 1, &command), 0);
+    assert_int_not_equal(ot_command_parse(ot_slice_of("replay"), 1, &command),
+                         0);
     assert_string_equal(ot_verb_name((enum ot_verb)99), "unknown");
 }
 

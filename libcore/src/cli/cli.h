@@ -105,6 +105,7 @@ extern const struct ot_cli_verb ot_cli_verb_skip;
 extern const struct ot_cli_verb ot_cli_verb_pause;
 extern const struct ot_cli_verb ot_cli_verb_resume;
 extern const struct ot_cli_verb ot_cli_verb_prune;
+extern const struct ot_cli_verb ot_cli_verb_reconcile;
 extern const struct ot_cli_verb ot_cli_verb_conf;
 extern const struct ot_cli_verb ot_cli_verb_demo;
 extern const struct ot_cli_verb ot_cli_verb_help;

@@ -125,8 +125,8 @@ void ot_help_overview(struct ot_cli *cli)
             continue;
         if (verb->group != NULL)
             heading(cli, verb->group);
-        ot_out(cli, "  %-10s", verb->name);
-        wrap(cli, verb->summary, 12, 12);
+        ot_out(cli, "  %-11s", verb->name);
+        wrap(cli, verb->summary, 13, 13);
     }
     heading(cli, "options of every verb");
     print_options(cli, ot_cli_global_options);

@@ -148,6 +148,14 @@ static int apply(struct ot_cli *cli, bool *applied)
     return rc;
 }
 
+int ot_operate_ask(struct ot_cli *cli, enum ot_verb verb, const int64_t *seqs,
+                   size_t n, bool *applied)
+{
+    int rc = send(cli, verb, seqs, n);
+
+    return rc == 0 ? apply(cli, applied) : rc;
+}
+
 /* --- verbs --------------------------------------------------------------- */
 
 static void report(struct ot_cli *cli, enum ot_verb verb, int64_t n, bool dry,

@@ -9,6 +9,10 @@ int ot_operate_events(struct ot_cli *, enum ot_verb, int argc, char **argv);
 /* Pause or resume. */
 int ot_operate_subscription(struct ot_cli *, enum ot_verb);
 
+/* Ask for these, and carry it out here if there is no owner: *applied. */
+int ot_operate_ask(struct ot_cli *, enum ot_verb, const int64_t *seqs, size_t n,
+                   bool *applied);
+
 extern const struct ot_cli_option ot_operate_options[];
 extern const int ot_operate_codes[];
 

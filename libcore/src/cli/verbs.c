@@ -22,6 +22,7 @@ const struct ot_cli_verb *const ot_cli_verbs[] = {
     &ot_cli_verb_skip,
     &ot_cli_verb_pause,
     &ot_cli_verb_resume,
+    &ot_cli_verb_reconcile,
     &ot_cli_verb_prune,
     &ot_cli_verb_help,
     &ot_cli_verb_version,

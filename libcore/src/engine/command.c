@@ -32,6 +32,19 @@ static bool known(const struct ot_engine *e, int64_t id)
     return false;
 }
 
+/* Below the position, and in no gap that is open or was not settled yet. */
+static bool passed(struct ot_engine *e, int64_t seq)
+{
+    if (seq <= 0 || seq > e->cursor.position || ot_gaps_contain(&e->gaps, seq))
+        return false;
+    for (uint64_t i = e->head; e->late > 0 && i < e->tail; i++) {
+        uint32_t id = e->ring[i & (e->ring_size - 1)];
+        if (id != OT_NIL && ot_item(e, id)->event->seq == seq)
+            return false;
+    }
+    return true;
+}
+
 static void on_event(struct ot_engine *e, const struct ot_command *command)
 {
     uint32_t id = ot_held_find(e, command->seq);
@@ -47,6 +60,21 @@ static void on_event(struct ot_engine *e, const struct ot_command *command)
         redrive(e, id);
     ot_log(e->log, OT_INFO, "engine", "%s of event %lld on request",
            ot_verb_name(command->verb), (long long)command->seq);
+}
+
+/* It was delivered, and somebody says that it did not arrive. */
+static void replay(struct ot_engine *e, const struct ot_command *command)
+{
+    if (ot_held_find(e, command->seq) == OT_NIL && passed(e, command->seq)) {
+        ot_held_again(e, command->seq);
+        ot_log(e->log, OT_INFO, "engine",
+               "event %lld, passed before, is sent again on request",
+               (long long)command->seq);
+        return;
+    }
+    ot_log(e->log, OT_WARN, "engine",
+           "replay of event %lld: it was not delivered yet, nothing to do",
+           (long long)command->seq);
 }
 
 static void pause(struct ot_engine *e, bool paused)
@@ -69,6 +97,9 @@ static void apply(struct ot_engine *e, const struct ot_command *command)
     case OT_REDRIVE:
     case OT_SKIP:
         on_event(e, command);
+        break;
+    case OT_REPLAY:
+        replay(e, command);
         break;
     case OT_PAUSE:
         pause(e, true);

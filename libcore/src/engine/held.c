@@ -313,6 +313,17 @@ void ot_held_skip(struct ot_engine *e, uint32_t id)
     go_on(e, lane, item);
 }
 
+void ot_held_again(struct ot_engine *e, int64_t seq)
+{
+    uint32_t id = entry_new(e, seq);
+    if (id == OT_NIL)
+        return;
+    ot_entry(e, id)->h.maybe_duplicate = true;
+    ot_held_set(e, id, OT_HELD_RETRYING, false, ot_db_now(e));
+    ot_held_error(e, id, "sent again on request");
+    ot_held_save(e, id);
+}
+
 /* The write that is planned passes some of them: it deletes their rows. They
  * are in no gap: what is held is written as settled. */
 void ot_held_passed(struct ot_engine *e)

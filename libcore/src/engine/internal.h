@@ -364,6 +364,9 @@ void ot_held_save(struct ot_engine *, uint32_t entry);
 void ot_held_error(struct ot_engine *, uint32_t entry, const char *text);
 void ot_held_remove(struct ot_engine *, uint32_t entry); /* delete its row */
 void ot_held_skip(struct ot_engine *, uint32_t entry);
+/* One that was passed goes out again; without its key, whose order it cannot
+ * keep any more. */
+void ot_held_again(struct ot_engine *, int64_t seq);
 void ot_held_passed(struct ot_engine *); /* of the skipped, by the plan */
 void ot_held_link(struct ot_engine *, uint32_t entry, bool at_end);
 void ot_held_unlink(struct ot_engine *, uint32_t entry);

@@ -8,10 +8,8 @@ static const char *const states[] = {
 };
 
 static const char *const verbs[] = {
-    [OT_REDRIVE] = "redrive",
-    [OT_SKIP] = "skip",
-    [OT_PAUSE] = "pause",
-    [OT_RESUME] = "resume",
+    [OT_REDRIVE] = "redrive", [OT_SKIP] = "skip",     [OT_PAUSE] = "pause",
+    [OT_RESUME] = "resume",   [OT_REPLAY] = "replay",
 };
 
 static int find(const char *const *words, size_t n, struct ot_slice name)
@@ -40,10 +38,22 @@ const char *ot_verb_name(enum ot_verb verb)
     return (size_t)verb < OT_COUNT(verbs) ? verbs[verb] : "unknown";
 }
 
-int ot_verb_parse(struct ot_slice name, enum ot_verb *out)
+const char *ot_verb_stored(enum ot_verb verb, int64_t seq, int64_t *argument)
 {
-    int i = find(verbs, OT_COUNT(verbs), name);
+    *argument = verb == OT_REPLAY ? -seq : seq;
+    return verbs[verb == OT_REPLAY ? OT_REDRIVE : verb];
+}
 
-    *out = i >= 0 ? (enum ot_verb)i : OT_REDRIVE;
+int ot_command_parse(struct ot_slice verb, int64_t argument,
+                     struct ot_command *out)
+{
+    int i = find(verbs, OT_REPLAY, verb);
+
+    out->verb = i >= 0 ? (enum ot_verb)i : OT_REDRIVE;
+    out->seq = argument;
+    if (i == OT_REDRIVE && argument < 0) {
+        out->verb = OT_REPLAY;
+        out->seq = -argument;
+    }
     return i >= 0 ? 0 : OUTTRAY_E_NOT_FOUND;
 }

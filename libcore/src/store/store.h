@@ -266,15 +266,21 @@ enum ot_verb {
     OT_SKIP,    /* seq: give up on the held event without sending it */
     OT_PAUSE,
     OT_RESUME,
+    OT_REPLAY, /* seq: send an event again that was passed. A row of it is a
+                  redrive of -seq, which older programs know and refuse. */
 };
 const char *ot_verb_name(enum ot_verb);
-int ot_verb_parse(struct ot_slice name, enum ot_verb *out);
 
 struct ot_command {
     int64_t id;
     enum ot_verb verb;
     int64_t seq; /* 0 where the verb takes none */
 };
+/* As its row has them: the word, and the argument for a seq. */
+const char *ot_verb_stored(enum ot_verb, int64_t seq, int64_t *argument);
+/* From a row; 0 or E_NOT_FOUND. */
+int ot_command_parse(struct ot_slice verb, int64_t argument,
+                     struct ot_command *out);
 
 struct ot_commands_reply {
     const struct ot_command *commands; /* by id; valid until the next reply */

@@ -72,7 +72,8 @@ int demo_reader(struct demo *demo, int index)
     file = fopen(path, "wb");
     if (file == NULL)
         return 1;
-    rc = ot_kafka_reader_open(&reader, demo->conf, demo->topic, OPEN_MS, &err);
+    rc = ot_kafka_reader_open(&reader, demo->conf, demo->topic, 0, OPEN_MS,
+                              &err);
     if (rc == 0)
         rc = read_all(demo, reader, file, &err);
     if (rc != 0)

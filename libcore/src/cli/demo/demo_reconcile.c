@@ -1,50 +1,29 @@
 /* demo_reconcile.c - the business tables against what the reader saw. */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/demo/demo.h"
+#include "cli/reconcile.h"
 
 #define CELL_BYTES (4 << 20) /* all changes of one order, as text */
 
-/* One committed change, by event id. */
-struct truth {
-    char id[37];
-    int32_t order;
-    int32_t version;
-    bool seen;
-};
-
 struct reconcile {
-    struct truth *truths;
-    size_t n, size;
+    struct demo *demo;
+    struct ot_reconcile *judge;
     struct demo_record *records;
     size_t nrecords;
-    int32_t newest[DEMO_ORDERS + 1]; /* version last seen, per order */
 };
 
-/* --- what was committed ---------------------------------------------------- */
-
-static int add_truth(struct reconcile *all, int order, int version,
-                     const char *id)
+static struct ot_uuid id_of(const char *text)
 {
-    struct truth *more;
+    struct ot_uuid id = {{0}}; /* what has no id was never committed */
 
-    if (all->n == all->size) {
-        all->size = all->size == 0 ? 4096 : all->size * 2;
-        more = ot_resize(all->truths, all->size * sizeof(*more));
-        if (more == NULL)
-            return OUTTRAY_E_NOMEM;
-        all->truths = more;
-    }
-    memset(&all->truths[all->n], 0, sizeof(all->truths[0]));
-    memcpy(all->truths[all->n].id, id, 36);
-    all->truths[all->n].order = order;
-    all->truths[all->n].version = version;
-    all->n++;
-    return 0;
+    (void)ot_uuid_parse(ot_slice_of(text), &id);
+    return id;
 }
+
+/* --- what was committed ---------------------------------------------------- */
 
 /* "1:id,2:id,…" of one order. */
 static int add_cell(struct reconcile *all, int order, char *cell)
@@ -55,9 +34,13 @@ static int add_cell(struct reconcile *all, int order, char *cell)
          part = strtok_r(NULL, ",", &save)) {
         colon = strchr(part, ':');
         if (colon == NULL || strlen(colon + 1) != 36)
-            return OUTTRAY_E_STORE;
-        if (add_truth(all, order, atoi(part), colon + 1) != 0)
-            return OUTTRAY_E_NOMEM;
+            return ot_fail(&all->demo->cli->err, OUTTRAY_E_STORE,
+                           "the changes of order %d cannot be read back",
+                           order);
+        if (ot_reconcile_committed(all->judge, id_of(colon + 1), atoi(part),
+                                   (uint64_t)order, true,
+                                   &all->demo->cli->err) != 0)
+            return all->demo->cli->err.code;
     }
     return 0;
 }
@@ -80,22 +63,13 @@ static int load_truth(struct demo *demo, struct reconcile *all)
                  "order_id = %d",
                  gather, table, order);
         rc = admin->ops->sql(admin, sql, cell, CELL_BYTES, err);
-        if (rc == 0 && add_cell(all, order, cell) != 0)
-            rc = ot_fail(err, OUTTRAY_E_STORE,
-                         "the changes of order %d cannot "
-                         "be read back",
-                         order);
+        if (rc == 0)
+            rc = add_cell(all, order, cell);
     }
     if (admin != NULL)
         admin->ops->close(admin);
     ot_free(cell);
     return rc;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    return memcmp(((const struct truth *)a)->id, ((const struct truth *)b)->id,
-                  36);
 }
 
 /* --- what arrived ---------------------------------------------------------- */
@@ -126,34 +100,6 @@ static int load_records(struct demo *demo, struct reconcile *all)
     return all->records != NULL ? 0 : ot_fail_nomem(&demo->cli->err);
 }
 
-static void judge_record(struct reconcile *all,
-                         const struct demo_record *record,
-                         struct demo_result *out)
-{
-    struct truth key, *truth;
-
-    assert(record != NULL && (all->n == 0 || all->truths != NULL));
-    memset(&key, 0, sizeof(key));
-    memcpy(key.id, record->id, sizeof(key.id));
-    truth = all->n == 0
-                ? NULL
-                : bsearch(&key, all->truths, all->n, sizeof(key), by_id);
-    if (truth == NULL) {
-        out->ghosts++;
-        return;
-    }
-    if (truth->seen) {
-        out->duplicates++;
-        return;
-    }
-    truth->seen = true;
-    /* Only first deliveries count for the order. */
-    if (truth->version < all->newest[truth->order])
-        out->out_of_order++;
-    else
-        all->newest[truth->order] = truth->version;
-}
-
 static int by_latency(const void *a, const void *b)
 {
     const int64_t x = ((const struct demo_record *)a)->latency_us;
@@ -171,31 +117,44 @@ static double percentile_ms(const struct reconcile *all, double part)
            1000;
 }
 
+static int judge(struct reconcile *all, struct demo_result *out)
+{
+    struct outtray_error *err = &all->demo->cli->err;
+    struct ot_reconciled result;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < all->nrecords; i++)
+        rc = ot_reconcile_arrived(all->judge, id_of(all->records[i].id), err);
+    if (rc == 0)
+        rc = ot_reconcile_judge(all->judge, &result, NULL, NULL, err);
+    if (rc != 0)
+        return rc;
+    out->committed = result.committed;
+    out->delivered = result.arrived;
+    out->lost = result.missing;
+    out->ghosts = result.unknown;
+    out->duplicates = result.duplicates;
+    out->out_of_order = result.out_of_order;
+    return 0;
+}
+
 int demo_reconcile(struct demo *demo, struct demo_result *out)
 {
-    struct reconcile *all = ot_alloc_zero(1, sizeof(*all));
-    int rc;
+    struct reconcile all = {.demo = demo};
+    int rc = ot_reconcile_new(&all.judge, &demo->cli->err);
 
-    if (all == NULL)
-        return ot_fail_nomem(&demo->cli->err);
-    rc = load_truth(demo, all);
     if (rc == 0)
-        rc = load_records(demo, all);
+        rc = load_truth(demo, &all);
+    if (rc == 0)
+        rc = load_records(demo, &all);
+    if (rc == 0)
+        rc = judge(&all, out);
     if (rc == 0) {
-        if (all->n > 0)
-            qsort(all->truths, all->n, sizeof(all->truths[0]), by_id);
-        for (size_t i = 0; i < all->nrecords; i++)
-            judge_record(all, &all->records[i], out);
-        for (size_t i = 0; i < all->n; i++)
-            out->lost += !all->truths[i].seen;
-        out->committed = (int64_t)all->n;
-        out->delivered = (int64_t)all->nrecords;
-        qsort(all->records, all->nrecords, sizeof(all->records[0]), by_latency);
-        out->p50_ms = percentile_ms(all, 0.50);
-        out->p99_ms = percentile_ms(all, 0.99);
+        qsort(all.records, all.nrecords, sizeof(all.records[0]), by_latency);
+        out->p50_ms = percentile_ms(&all, 0.50);
+        out->p99_ms = percentile_ms(&all, 0.99);
     }
-    ot_free(all->truths);
-    ot_free(all->records);
-    ot_free(all);
+    ot_reconcile_free(all.judge);
+    ot_free(all.records);
     return rc;
 }

@@ -59,7 +59,37 @@ static int learn_partitions(struct ot_kafka_reader *reader,
                    rd_kafka_err2str(why));
 }
 
-static int start(struct ot_kafka_reader *reader, struct outtray_error *err)
+/* Where each partition begins. */
+static int find_start(struct ot_kafka_reader *reader, int64_t since_us,
+                      int64_t *starts, int timeout_ms,
+                      struct outtray_error *err)
+{
+    const char *name = rd_kafka_topic_name(reader->topic);
+    rd_kafka_topic_partition_list_t *list;
+    rd_kafka_resp_err_t why;
+
+    for (int i = 0; i < reader->partitions; i++)
+        starts[i] = RD_KAFKA_OFFSET_BEGINNING;
+    if (since_us <= 0)
+        return 0;
+    list = rd_kafka_topic_partition_list_new(reader->partitions);
+    for (int i = 0; i < reader->partitions; i++)
+        rd_kafka_topic_partition_list_add(list, name, i)->offset =
+            since_us / 1000;
+    why = rd_kafka_offsets_for_times(reader->client, list, timeout_ms);
+    for (int i = 0; why == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
+        why = list->elems[i].err;
+        starts[list->elems[i].partition] = list->elems[i].offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    if (why == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    return ot_fail(err, OUTTRAY_E_SINK_UNAVAILABLE, "topic %s: %s", name,
+                   rd_kafka_err2str(why));
+}
+
+static int start(struct ot_kafka_reader *reader, const int64_t *starts,
+                 struct outtray_error *err)
 {
     reader->next =
         ot_alloc_zero((size_t)reader->partitions, sizeof(reader->next[0]));
@@ -67,8 +97,7 @@ static int start(struct ot_kafka_reader *reader, struct outtray_error *err)
         return ot_fail_nomem(err);
     reader->queue = rd_kafka_queue_new(reader->client);
     for (int i = 0; i < reader->partitions; i++) {
-        if (rd_kafka_consume_start_queue(reader->topic, i,
-                                         RD_KAFKA_OFFSET_BEGINNING,
+        if (rd_kafka_consume_start_queue(reader->topic, i, starts[i],
                                          reader->queue) != 0)
             return ot_fail(err, OUTTRAY_E_SINK, "partition %d: %s", i,
                            rd_kafka_err2str(rd_kafka_last_error()));
@@ -78,10 +107,11 @@ static int start(struct ot_kafka_reader *reader, struct outtray_error *err)
 
 int ot_kafka_reader_open(struct ot_kafka_reader **out,
                          const struct outtray_conf *conf,
-                         const char *destination, int timeout_ms,
-                         struct outtray_error *err)
+                         const char *destination, int64_t since_us,
+                         int timeout_ms, struct outtray_error *err)
 {
     struct ot_kafka_reader *reader = ot_alloc_zero(1, sizeof(*reader));
+    int64_t *starts = NULL;
     int rc;
 
     *out = NULL;
@@ -95,8 +125,15 @@ int ot_kafka_reader_open(struct ot_kafka_reader **out,
                  : ot_fail(err, OUTTRAY_E_SINK, "topic %s: %s", destination,
                            rd_kafka_err2str(rd_kafka_last_error()));
     }
+    if (rc == 0) {
+        starts = ot_alloc_zero((size_t)reader->partitions, sizeof(starts[0]));
+        rc = starts != NULL
+                 ? find_start(reader, since_us, starts, timeout_ms, err)
+                 : ot_fail_nomem(err);
+    }
     if (rc == 0)
-        rc = start(reader, err);
+        rc = start(reader, starts, err);
+    ot_free(starts);
     if (rc != 0) {
         ot_kafka_reader_close(reader);
         return rc;

@@ -1,4 +1,4 @@
-/* reader.h - reads a topic back, all partitions from the beginning.
+/* reader.h - reads a topic back, all partitions from the beginning or a time.
  *
  * No consumer group, no commits: it looks, and leaves nothing behind. Used to
  * reconcile what was delivered with what was committed.
@@ -19,13 +19,14 @@ struct ot_kafka_record {
     struct ot_slice id;      /* header id; p NULL: none */
 };
 
-/* destination: the broker-side name of the topic. Waits up to timeout_ms for
+/* destination: the broker-side name of the topic. since_us: not the records
+ * before this time, in their own timestamps; 0: all. Waits up to timeout_ms for
  * the broker to know it. @return 0, E_CONF, E_SINK_UNAVAILABLE,
  * E_SINK_MISCONFIGURED (there is no such topic) */
 int ot_kafka_reader_open(struct ot_kafka_reader **out,
                          const struct outtray_conf *conf,
-                         const char *destination, int timeout_ms,
-                         struct outtray_error *err);
+                         const char *destination, int64_t since_us,
+                         int timeout_ms, struct outtray_error *err);
 
 /* The next record of any partition; per partition by offset. Its slices are
  * valid until the next call. @return 1; 0: nothing within timeout_ms;

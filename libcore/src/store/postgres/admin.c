@@ -471,13 +471,18 @@ static int check_subscription(struct ot_pga *a, const char *subscription,
 }
 
 /* {1,2,3}, or {NULL} for a verb without a seq: one row each. */
-static void seq_array(struct ot_buffer *out, const int64_t *seqs, size_t n)
+static void seq_array(struct ot_buffer *out, enum ot_verb verb,
+                      const int64_t *seqs, size_t n)
 {
+    int64_t argument;
+
     ot_buffer_putc(out, '{');
     if (n == 0)
         ot_buffer_puts(out, "NULL");
-    for (size_t i = 0; i < n; i++)
-        ot_buffer_printf(out, "%s%lld", i != 0 ? "," : "", (long long)seqs[i]);
+    for (size_t i = 0; i < n; i++) {
+        (void)ot_verb_stored(verb, seqs[i], &argument);
+        ot_buffer_printf(out, "%s%lld", i != 0 ? "," : "", (long long)argument);
+    }
     ot_buffer_putc(out, '}');
 }
 
@@ -485,8 +490,10 @@ static int insert_commands(struct ot_pga *a, const char *subscription,
                            enum ot_verb verb, const char *seqs,
                            struct outtray_error *err)
 {
+    int64_t ignored;
     struct ot_pga_value values[] = {{OT_PGA_TEXT, subscription},
-                                    {OT_PGA_TEXT, ot_verb_name(verb)},
+                                    {OT_PGA_TEXT,
+                                     ot_verb_stored(verb, 0, &ignored)},
                                     {OT_PGA_TEXT, seqs}};
     int rc = ot_pga_begin(a, OT_PGA_WRITE, err);
 
@@ -513,7 +520,7 @@ static int admin_command(struct ot_admin *base, const char *subscription,
 
     if (rc != 0)
         return rc;
-    seq_array(&text, seqs, n);
+    seq_array(&text, verb, seqs, n);
     rc = text.failed ? ot_fail_nomem(err)
                      : insert_commands(a, subscription, verb, text.p, err);
     ot_buffer_free(&text);

@@ -169,15 +169,16 @@ void ot_pg_load(struct ot_pg *pg)
 static int64_t seq_of(struct ot_slice text)
 {
     int64_t seq = 0;
+    bool negative = text.n > 0 && text.p[0] == '-';
 
-    if (text.n == 0 || text.n > 18)
+    if (text.n == negative || text.n > 18)
         return 0;
-    for (size_t i = 0; i < text.n; i++) {
+    for (size_t i = negative; i < text.n; i++) {
         if (text.p[i] < '0' || text.p[i] > '9')
             return 0;
         seq = seq * 10 + (text.p[i] - '0');
     }
-    return seq;
+    return negative ? -seq : seq;
 }
 
 static bool heard_commands(struct ot_pg *pg, struct ot_pg_job *job, int tag,
@@ -192,7 +193,8 @@ static bool heard_commands(struct ot_pg *pg, struct ot_pg_job *job, int tag,
         struct ot_command command = {.id = ot_pg_get_i64(r, (int)i, 0)};
         struct ot_slice verb = ot_pg_get_slice(r, (int)i, 1);
 
-        if (ot_verb_parse(verb, &command.verb) != 0) {
+        if (ot_command_parse(verb, seq_of(ot_pg_get_slice(r, (int)i, 2)),
+                             &command) != 0) {
             job->reply.code = ot_fail(
                 &job->reply.err, OUTTRAY_E_STORE_VERSION,
                 "outbox \"%s\": a command asks for \"%.*s\", which this "
@@ -201,7 +203,6 @@ static bool heard_commands(struct ot_pg *pg, struct ot_pg_job *job, int tag,
                 pg->outbox, (int)verb.n, verb.p, command.id);
             break;
         }
-        command.seq = seq_of(ot_pg_get_slice(r, (int)i, 2));
         ot_buffer_add(&pg->commands, &command, sizeof(command));
     }
     out->commands = (const struct ot_command *)(const void *)pg->commands.p;

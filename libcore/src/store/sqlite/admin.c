@@ -235,13 +235,15 @@ static int one_command(struct admin *a, const char *subscription,
 {
     struct ot_sqlite_db *db = &a->db;
     sqlite3_stmt *s = ot_sqlite_stmt(db, OT_SQL_COMMAND_PUT, err);
+    int64_t argument;
 
     if (s == NULL)
         return err->code;
     ot_sqlite_bind_text(db, s, 1, subscription);
-    ot_sqlite_bind_text(db, s, 2, ot_verb_name(verb));
+    ot_sqlite_bind_text(
+        db, s, 2, ot_verb_stored(verb, seq != NULL ? *seq : 0, &argument));
     if (seq != NULL)
-        db->f.bind_int64(s, 3, *seq);
+        db->f.bind_int64(s, 3, argument);
     else
         db->f.bind_null(s, 3);
     ot_sqlite_bind_text(db, s, 4, asked_by);

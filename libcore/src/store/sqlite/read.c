@@ -360,10 +360,9 @@ int sqlite_commands(struct relay *r, struct ot_reply *reply)
     ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
     while ((code = ot_sqlite_step(&r->db, s, &reply->err)) == 1) {
         struct ot_slice verb = ot_sqlite_column(&r->db, s, 1);
-        struct ot_command c = {.id = r->db.f.column_int64(s, 0),
-                               .seq = r->db.f.column_int64(s, 2)};
+        struct ot_command c = {.id = r->db.f.column_int64(s, 0)};
 
-        if (ot_verb_parse(verb, &c.verb) != 0) {
+        if (ot_command_parse(verb, r->db.f.column_int64(s, 2), &c) != 0) {
             code = ot_fail(&reply->err, OUTTRAY_E_STORE_VERSION,
                            "%s: %s_command asks for \"%.*s\", which this "
                            "program does not know: install a newer outtray or "
