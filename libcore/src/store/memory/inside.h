@@ -82,7 +82,13 @@ static inline int64_t memory_now_us(const struct ot_memory *m)
 size_t memory_row_from(const struct ot_memory *, int64_t seq);
 struct row *memory_row(const struct ot_memory *, int64_t seq); /* or NULL */
 void memory_remove(struct ot_memory *, size_t i);
+
+/* cursor.c */
 struct cursor *memory_cursor(const struct ot_memory *, const char *name);
 void memory_free_cursor(struct cursor *);
+/* NULL, or no memory for it: the last one stays. */
+void memory_cursor_report(struct cursor *, const char *report);
+/* Position, gaps, held rows, pause and report: all, or false and nothing. */
+bool memory_cursor_write(struct cursor *, const struct ot_write_request *);
 
 #endif

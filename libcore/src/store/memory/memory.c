@@ -15,19 +15,6 @@ struct ot_memory *ot_memory_new(void)
     return m;
 }
 
-void memory_free_cursor(struct cursor *c)
-{
-    struct held_row *held = (void *)c->held.p;
-
-    for (size_t i = 0; i < c->held.n / sizeof(*held); i++)
-        ot_free(held[i].error);
-    ot_buffer_free(&c->held);
-    ot_buffer_free(&c->gaps);
-    ot_free(c->report);
-    ot_free(c->subscription);
-    ot_free(c);
-}
-
 void ot_memory_free(struct ot_memory *m)
 {
     struct command_row *commands;
@@ -88,15 +75,6 @@ void memory_remove(struct ot_memory *m, size_t i)
     ot_free(rows[i].memory);
     memmove(&rows[i], &rows[i + 1], (nrows(m) - i - 1) * sizeof(*rows));
     m->rows.n -= sizeof(*rows);
-}
-
-struct cursor *memory_cursor(const struct ot_memory *m, const char *name)
-{
-    struct cursor *c = m->cursors;
-
-    while (c != NULL && strcmp(c->subscription, name) != 0)
-        c = c->next;
-    return c;
 }
 
 /* --- transactions --------------------------------------------------------- */

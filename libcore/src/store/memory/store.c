@@ -4,10 +4,9 @@
 #include <stdlib.h>
 
 #include "store/filter.h"
+#include "store/replies.h"
 #include "store/rows.h"
 #include "store/stores.h"
-
-enum { KINDS = OT_REPLY_PRUNE + 1 };
 
 struct relay {
     struct ot_store base;
@@ -17,8 +16,7 @@ struct relay {
     struct ot_filter filter;
     struct ot_uuid owner;
     enum { WHOLE, BROKEN, BROKEN_AFTER } state;
-    struct ot_reply replies[KINDS];
-    unsigned first, n;
+    struct ot_replies replies;
     struct ot_rows_builder rows;
     struct ot_buffer holders, xip, gaps, held, commands; /* of replies */
 };
@@ -41,20 +39,12 @@ static bool arrives(struct relay *r, struct ot_reply *reply,
     return r->state != BROKEN;
 }
 
-static void drop_rows(struct ot_reply *reply)
-{
-    if (reply->kind == OT_REPLY_READ)
-        ot_rows_unref(reply->read.rows);
-    if (reply->kind == OT_REPLY_FETCH)
-        ot_rows_unref(reply->fetch.rows);
-}
-
 static void answer(struct relay *r, struct ot_reply *reply)
 {
     if (r->state != WHOLE) {
         uint64_t number = reply->write.number;
 
-        drop_rows(reply);
+        ot_reply_drop_rows(reply);
         memset(&reply->read, 0, sizeof(reply->read));
         if (reply->kind == OT_REPLY_WRITE) {
             reply->write.number = number;
@@ -64,8 +54,7 @@ static void answer(struct relay *r, struct ot_reply *reply)
                               "the connection to the memory store broke");
         r->state = WHOLE;
     }
-    r->replies[(r->first + r->n) % KINDS] = *reply;
-    r->n++;
+    ot_replies_put(&r->replies, reply);
 }
 
 void ot_memory_break(struct ot_store *s, bool lands)
@@ -97,17 +86,6 @@ static bool ours(const struct relay *r, const struct cursor *c)
     return c->owned && memcmp(&c->owner, &r->owner, sizeof(r->owner)) == 0;
 }
 
-/* No memory: the last one stays. */
-static void keep_report(struct cursor *c, const char *report)
-{
-    char *copy = report != NULL ? ot_strdup(report) : NULL;
-
-    if (copy == NULL)
-        return;
-    ot_free(c->report);
-    c->report = copy;
-}
-
 static void lease_now(struct relay *r, const struct ot_lease_request *q,
                       struct ot_reply *reply)
 {
@@ -128,7 +106,7 @@ static void lease_now(struct relay *r, const struct ot_lease_request *q,
         c->owned = true;
         c->owner = r->owner;
         c->expires_us = now + q->ttl_us;
-        keep_report(c, q->report);
+        memory_cursor_report(c, q->report);
         reply->lease.granted = true;
         reply->lease.fence = c->fence;
     } else if (c->owned && !ours(r, c)) {
@@ -361,103 +339,6 @@ static void op_fetch(struct ot_store *s, const struct ot_fetch_request *q)
 
 /* --- write ---------------------------------------------------------------- */
 
-static void del_gap(struct cursor *c, int64_t first)
-{
-    struct ot_range *gaps = (void *)c->gaps.p;
-    size_t n = c->gaps.n / sizeof(*gaps), i = 0;
-
-    while (i < n && gaps[i].first != first)
-        i++;
-    if (i == n)
-        return;
-    memmove(&gaps[i], &gaps[i + 1], (n - i - 1) * sizeof(*gaps));
-    c->gaps.n -= sizeof(*gaps);
-}
-
-/* There is room for it. */
-static void put_gap(struct cursor *c, struct ot_range gap)
-{
-    struct ot_range *gaps;
-    size_t n, i = 0;
-
-    del_gap(c, gap.first);
-    ot_buffer_add(&c->gaps, &gap, sizeof(gap));
-    gaps = (void *)c->gaps.p;
-    n = c->gaps.n / sizeof(*gaps);
-    while (gaps[i].first < gap.first)
-        i++;
-    memmove(&gaps[i + 1], &gaps[i], (n - i - 1) * sizeof(*gaps));
-    gaps[i] = gap;
-}
-
-static void del_held(struct cursor *c, int64_t seq)
-{
-    struct held_row *held = (void *)c->held.p;
-    size_t n = c->held.n / sizeof(*held), i = 0;
-
-    while (i < n && held[i].held.seq != seq)
-        i++;
-    if (i == n)
-        return;
-    ot_free(held[i].error);
-    memmove(&held[i], &held[i + 1], (n - i - 1) * sizeof(*held));
-    c->held.n -= sizeof(*held);
-}
-
-/* Takes over the text of the row; there is room for it. */
-static void put_held(struct cursor *c, struct held_row row)
-{
-    struct held_row *held;
-    size_t n, i = 0;
-
-    del_held(c, row.held.seq);
-    ot_buffer_add(&c->held, &row, sizeof(row));
-    held = (void *)c->held.p;
-    n = c->held.n / sizeof(*held);
-    while (held[i].held.seq < row.held.seq)
-        i++;
-    memmove(&held[i + 1], &held[i], (n - i - 1) * sizeof(*held));
-    held[i] = row;
-}
-
-static void free_held(struct held_row *rows, size_t n)
-{
-    for (size_t i = 0; rows != NULL && i < n; i++)
-        ot_free(rows[i].error);
-    ot_free(rows);
-}
-
-/* All that the puts of a write need, so that from then on nothing can fail: all
- * of it or nothing. out is an array of nheld_put rows. */
-static bool make_room(struct cursor *c, const struct ot_write_request *q,
-                      struct held_row **out)
-{
-    struct held_row *rows = NULL;
-
-    *out = NULL;
-    if (!ot_buffer_room(&c->gaps, q->ngaps_put * sizeof(struct ot_range)) ||
-        !ot_buffer_room(&c->held, q->nheld_put * sizeof(*rows)))
-        return false;
-    if (q->nheld_put == 0)
-        return true;
-    rows = ot_alloc_zero(q->nheld_put, sizeof(*rows));
-    if (rows == NULL)
-        return false;
-    for (size_t i = 0; i < q->nheld_put; i++) {
-        const char *error = q->held_put[i].error;
-
-        rows[i].held = q->held_put[i];
-        rows[i].held.error = NULL;
-        rows[i].error = error != NULL ? ot_strdup(error) : NULL;
-        if (error != NULL && rows[i].error == NULL) {
-            free_held(rows, q->nheld_put);
-            return false;
-        }
-    }
-    *out = rows;
-    return true;
-}
-
 static void del_command(struct relay *r, int64_t id)
 {
     struct command_row *rows = (void *)r->m->commands.p;
@@ -477,33 +358,19 @@ static void write_now(struct relay *r, const struct ot_write_request *q,
                       struct ot_reply *reply)
 {
     struct cursor *c = fenced(r, q->fence);
-    struct held_row *held;
 
     if (c == NULL ||
         !ot_incarnation_allows(&q->incarnation, &r->m->incarnation)) {
         reply->write.fate = OT_REFUSED;
         return;
     }
-    if (!make_room(c, q, &held)) {
+    if (!memory_cursor_write(c, q)) {
         reply->code = ot_fail_nomem(&reply->err);
         return;
     }
     reply->write.fate = OT_WRITTEN;
-    c->position = q->position;
-    for (size_t i = 0; i < q->ngaps_del; i++)
-        del_gap(c, q->gaps_del[i]);
-    for (size_t i = 0; i < q->ngaps_put; i++)
-        put_gap(c, q->gaps_put[i]);
-    for (size_t i = 0; i < q->nheld_del; i++)
-        del_held(c, q->held_del[i]);
-    for (size_t i = 0; i < q->nheld_put; i++)
-        put_held(c, held[i]);
-    ot_free(held); /* the texts are with the cursor now */
     for (size_t i = 0; i < q->ncommands_done; i++)
         del_command(r, q->commands_done[i]);
-    if (q->set_paused >= 0)
-        c->paused = q->set_paused != 0;
-    keep_report(c, q->report);
     if (q->durable) {
         r->m->flushed = r->m->lsn;
         reply->write.flush_lsn = r->m->flushed;
@@ -590,38 +457,21 @@ static void op_prune(struct ot_store *s, const struct ot_prune_request *q)
 
 static int64_t op_service(struct ot_store *s, int64_t now_us)
 {
-    return relay_of(s)->n > 0 ? now_us : OT_NEVER;
-}
-
-static size_t op_fds(const struct ot_store *s, struct ot_fd *out, size_t max)
-{
-    (void)s;
-    (void)out;
-    (void)max;
-    return 0;
+    return relay_of(s)->replies.n > 0 ? now_us : OT_NEVER;
 }
 
 static bool op_next(struct ot_store *s, struct ot_reply *out)
 {
-    struct relay *r = relay_of(s);
-
-    if (r->n == 0)
-        return false;
-    *out = r->replies[r->first];
-    r->first = (r->first + 1) % KINDS;
-    r->n--;
-    return true;
+    return ot_replies_take(&relay_of(s)->replies, out);
 }
 
 static void op_close(struct ot_store *s)
 {
     struct relay *r = relay_of(s);
-    struct ot_reply reply;
 
     if (s == NULL)
         return;
-    while (op_next(s, &reply))
-        drop_rows(&reply);
+    ot_replies_drop(&r->replies);
     if (r->m != NULL && --r->m->users == 0 && r->m->private)
         ot_memory_free(r->m);
     ot_rows_builder_free(&r->rows);
@@ -695,7 +545,7 @@ const struct ot_store_ops ot_memory_store_ops = {
     .commands = op_commands,
     .prune = op_prune,
     .service = op_service,
-    .fds = op_fds,
+    .fds = ot_store_no_fds,
     .next = op_next,
     .close = op_close,
 };

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "store/replies.h"
 #include "store/schema.h"
 #include "store/stores.h"
 
@@ -333,12 +334,8 @@ static void op_close(struct ot_store *store)
 
     if (pg == NULL)
         return;
-    while (op_next(store, &reply)) {
-        if (reply.kind == OT_REPLY_READ)
-            ot_rows_unref(reply.read.rows);
-        if (reply.kind == OT_REPLY_FETCH)
-            ot_rows_unref(reply.fetch.rows);
-    }
+    while (op_next(store, &reply))
+        ot_reply_drop_rows(&reply);
     for (int kind = 0; kind < OT_PG_JOBS; kind++) {
         struct ot_pg_job *job = &pg->jobs[kind];
 

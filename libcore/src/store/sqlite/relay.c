@@ -76,8 +76,7 @@ static void answer(struct relay *r, struct ot_reply *reply)
     slot->waiting = false;
     if (reply->kind == OT_REPLY_WRITE)
         reply->write.number = r->write.number;
-    r->replies[(r->first + r->n) % KINDS] = *reply;
-    r->n++;
+    ot_replies_put(&r->replies, reply);
 }
 
 /* Only a disk or a file that is gone makes the connection worthless. */
@@ -253,43 +252,21 @@ static int64_t op_service(struct ot_store *s, int64_t now_us)
     for (unsigned kind = 0; kind < KINDS; kind++)
         if (r->slots[kind].waiting && r->slots[kind].again_us < next)
             next = r->slots[kind].again_us;
-    return r->n > 0 ? now_us : next;
-}
-
-static size_t op_fds(const struct ot_store *s, struct ot_fd *out, size_t max)
-{
-    (void)s;
-    (void)out;
-    (void)max;
-    return 0;
+    return r->replies.n > 0 ? now_us : next;
 }
 
 static bool op_next(struct ot_store *s, struct ot_reply *out)
 {
-    struct relay *r = relay_of(s);
-
-    if (r->n == 0)
-        return false;
-    *out = r->replies[r->first];
-    r->first = (r->first + 1) % KINDS;
-    r->n--;
-    return true;
+    return ot_replies_take(&relay_of(s)->replies, out);
 }
 
 static void op_close(struct ot_store *s)
 {
-    struct relay *r;
-    struct ot_reply reply;
+    struct relay *r = relay_of(s);
 
     if (s == NULL)
         return;
-    r = relay_of(s);
-    while (op_next(s, &reply)) {
-        if (reply.kind == OT_REPLY_READ)
-            ot_rows_unref(reply.read.rows);
-        if (reply.kind == OT_REPLY_FETCH)
-            ot_rows_unref(reply.fetch.rows);
-    }
+    ot_replies_drop(&r->replies);
     ot_sqlite_db_free(&r->db);
     ot_filter_free(&r->filter);
     ot_rows_builder_free(&r->rows);
@@ -352,7 +329,7 @@ const struct ot_store_ops ot_sqlite_store_ops = {
     .commands = op_commands,
     .prune = op_prune,
     .service = op_service,
-    .fds = op_fds,
+    .fds = ot_store_no_fds,
     .next = op_next,
     .close = op_close,
 };

@@ -8,12 +8,13 @@
 #define OT_SQLITE_RELAY_H
 
 #include "store/filter.h"
+#include "store/replies.h"
 #include "store/rows.h"
 #include "store/sqlite/db.h"
 #include "store/sqlite/prune.h"
 #include "store/store.h"
 
-enum { KINDS = OT_REPLY_PRUNE + 1 };
+enum { KINDS = OT_REPLIES };
 
 struct slot {
     bool waiting;       /* a request waits for the write lock */
@@ -51,8 +52,7 @@ struct relay {
     struct ot_write_request write;
     struct ot_prune_request prune;
 
-    struct ot_reply replies[KINDS]; /* a ring: at most one of each kind */
-    unsigned first, n;
+    struct ot_replies replies;
 
     /* What a poll may leave out: while nobody else has committed and nothing
      * of ours has touched it, all of this is still so. */
