@@ -1,5 +1,7 @@
 """The demo: nothing lost, invented or out of order while things are killed."""
 
+import signal
+
 import pytest
 
 BROKEN = ("lost", "ghosts", "out_of_order")
@@ -53,6 +55,57 @@ def test_postgres_and_kafka(outtray, pg, own_kafka):
     # It removed what it made.
     left = pg.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'outtray%'")
     assert left == []
+
+
+def made_by_demo(pg, server):
+    """Outboxes and topics that a demo left."""
+    from topics import Topics
+
+    found = pg.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'outtray%'")
+    topics = Topics(server.bootstrap).admin().list_topics(timeout=20).topics
+    return [row[0] for row in found] + [t for t in topics if t.startswith("outtray")]
+
+
+@pytest.mark.timeout(300)
+def test_torture_on_the_servers_of_the_user(outtray, pg, own_kafka):
+    server = own_kafka()
+    pid = server.nodes[0].process.pid
+    servers = ("--store", pg.url, "--sink", f"kafka://{server.bootstrap}")
+    pg.query("CREATE SCHEMA outtray; CREATE TABLE outtray.event (mine int)")
+    got = outtray.run(
+        "demo",
+        "--json",
+        *("--torture", "25s", "--rate", "400", "--outage", "1s", "--seed", "3"),
+        *("--broker-down", f"kill -STOP {pid}"),
+        *("--broker-up", f"kill -CONT {pid}"),
+        *servers,
+        seconds=240,
+    ).json()
+    for promise in BROKEN:
+        assert got[promise] == 0, got
+    assert got["committed"] > 0 and got["broker_outages"] >= 1
+    assert got["relay_kills"] > 0 and got["writer_kills"] > 0
+    assert got["relay_pauses"] > 0
+    assert got["seconds"] >= 25
+    # Of what was there before it took no notice.
+    assert made_by_demo(pg, server) == ["outtray"]
+    assert pg.query("SELECT * FROM outtray.event") == []
+    running = outtray.start("demo", "--torture", "10m", "--rate", "50", *servers)
+    running.wait_for(lambda: len(made_by_demo(pg, server)) == 3)
+    running.send(signal.SIGINT)
+    running.wait(60, status=130)
+    assert made_by_demo(pg, server) == ["outtray"]
+
+
+@pytest.mark.parametrize("word", ["--kills", "--transactions"])
+def test_torture_goes_by_time(outtray, word):
+    words = ("demo", "--torture", "5s", "--sink", "kafka://127.0.0.1:1")
+    assert "--torture" in outtray.run(*words, word, "3", status=2).stderr
+
+
+def test_torture_needs_a_broker(outtray):
+    done = outtray.run("demo", "--torture", "5s", status=2)
+    assert "--sink" in done.stderr and "embedded" in done.stderr
 
 
 def test_configuration_of_the_environment_is_not_used(outtray, tmp_path):

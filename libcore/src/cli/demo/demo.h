@@ -38,7 +38,7 @@ enum demo_mode {
 struct demo_result {
     int64_t committed, delivered, lost, ghosts, duplicates, out_of_order;
     int64_t rolled_back, savepoints;
-    int relay_kills, writer_kills, broker_outages;
+    int relay_kills, writer_kills, relay_pauses, broker_outages;
     double seconds, events_per_s, p50_ms, p99_ms;
 };
 
@@ -53,7 +53,8 @@ struct demo {
         per_s; /* transactions a second, all writers together; 0: no limit */
     int writers;
     int kills;
-    int64_t outage_us; /* 0: none */
+    int64_t outage_us;  /* 0: none */
+    int64_t torture_us; /* go on for so long; 0: for so many transactions */
     uint64_t seed;
     const char *down, *up; /* commands that end and start the user's broker */
 
@@ -65,6 +66,7 @@ struct demo {
 
     pid_t writer[DEMO_WRITERS_MAX]; /* 0: not running */
     pid_t relay, broker, reader;
+    pid_t zombie;       /* a relay that was paused beyond its lease */
     int broker_orders;  /* pipe to the embedded broker */
     int64_t relay_born; /* board->relayed when this relay was started */
 };

@@ -11,6 +11,27 @@
 
 /* --- setting up ------------------------------------------------------------ */
 
+/* So many that no time is long enough. */
+#define ENDLESS INT64_C(1000000000000)
+
+static int torture_options(struct ot_cli *cli, struct demo *demo)
+{
+    if (ot_cli_has(cli, "transactions") || ot_cli_has(cli, "kills") ||
+        ot_cli_has(cli, "compare"))
+        return ot_cli_misuse(cli, "--torture goes on for its time: "
+                                  "--transactions, --kills and --compare do "
+                                  "not go with it");
+    if (demo->own_broker) {
+        ot_cli_fix(cli, "outtray demo --torture 10m --sink kafka://HOST:PORT");
+        return ot_fail(&cli->err, OUTTRAY_E_MISUSE,
+                       "--torture needs a broker of your own (--sink): the "
+                       "embedded one keeps all in memory, and not much of it");
+    }
+    demo->transactions = ENDLESS;
+    demo->kills = 0;
+    return 0;
+}
+
 static int read_options(struct ot_cli *cli, struct demo *demo)
 {
     int64_t writers, kills, seed;
@@ -27,6 +48,8 @@ static int read_options(struct ot_cli *cli, struct demo *demo)
     if (rc == 0)
         rc = ot_cli_get_us(cli, "outage", 2000000, &demo->outage_us);
     if (rc == 0)
+        rc = ot_cli_get_us(cli, "torture", 0, &demo->torture_us);
+    if (rc == 0)
         rc = ot_cli_get_int(cli, "seed", ot_wall_us() / 1000 % 1000000, 0,
                             INT64_MAX, &seed);
     if (rc != 0)
@@ -40,7 +63,7 @@ static int read_options(struct ot_cli *cli, struct demo *demo)
         return ot_cli_misuse(cli, "--broker-down and --broker-up go together");
     if (!demo->own_broker && demo->down == NULL)
         demo->outage_us = 0; /* nobody told how to take it down */
-    return 0;
+    return demo->torture_us > 0 ? torture_options(cli, demo) : 0;
 }
 
 /* The settings of the run: what options said, and nothing of a configuration
@@ -155,16 +178,26 @@ static int run_demo(struct ot_cli *cli, struct demo *demo)
 {
     const bool compare = ot_cli_has(cli, "compare");
     struct demo_result ours, naive;
+    char lasts[32];
     int rc;
 
-    ot_say(cli,
-           "An order service on %s, events to %s.\n%lld transactions by %d "
-           "processes, %d kills%s, seed %llu.",
-           demo->own_store ? "SQLite" : "your database",
-           demo->own_broker ? "a broker embedded for the demo" : "your Kafka",
-           (long long)demo->transactions, demo->writers, demo->kills,
-           demo->outage_us > 0 ? ", one broker outage" : "",
-           (unsigned long long)demo->seed);
+    if (demo->torture_us > 0)
+        ot_say(cli,
+               "An order service on %s, events to your Kafka. For %s "
+               "relays and writers are killed and paused, seed %llu.",
+               demo->own_store ? "SQLite" : "your database",
+               ot_duration_text(demo->torture_us, lasts),
+               (unsigned long long)demo->seed);
+    else
+        ot_say(cli,
+               "An order service on %s, events to %s.\n%lld transactions by %d "
+               "processes, %d kills%s, seed %llu.",
+               demo->own_store ? "SQLite" : "your database",
+               demo->own_broker ? "a broker embedded for the demo"
+                                : "your Kafka",
+               (long long)demo->transactions, demo->writers, demo->kills,
+               demo->outage_us > 0 ? ", one broker outage" : "",
+               (unsigned long long)demo->seed);
     if (compare) {
         ot_say(cli, "First as a dual write: commit, then publish.");
         rc = run_mode(demo, DEMO_DUAL_WRITE, &naive);

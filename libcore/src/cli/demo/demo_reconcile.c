@@ -6,7 +6,7 @@
 #include "cli/demo/demo.h"
 #include "cli/reconcile.h"
 
-#define CELL_BYTES (4 << 20) /* all changes of one order, as text */
+#define CELL_BYTES (64 << 20) /* all changes of one order, as text */
 
 struct reconcile {
     struct demo *demo;

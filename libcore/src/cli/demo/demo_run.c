@@ -7,6 +7,7 @@
 
 #include "cli/demo/chaos.h"
 #include "cli/demo/demo.h"
+#include "cli/demo/torture.h"
 #include "cli/signals.h"
 #include "sink/kafka/topic.h"
 
@@ -15,10 +16,12 @@
 #define DRAIN_US    60000000 /* the relay must end within */
 #define READER_US   20000000
 #define PARTITIONS  4
+#define PAUSE_US    3000000 /* of a relay: its lease lasts a second */
 
 struct run {
     struct demo *demo;
     struct demo_chaos chaos;
+    struct demo_torture torture;
     struct ot_rng rng;
     struct demo_result *result;
     int64_t begun_us;
@@ -41,6 +44,21 @@ static void progress(struct run *run, int64_t now_us)
     if (now_us - run->drawn_us < PROGRESS_US)
         return;
     run->drawn_us = now_us;
+    if (run->demo->torture_us > 0) {
+        char left[32];
+        const int64_t us = run->torture.until_us - now_us;
+
+        ot_progress(run->demo->cli,
+                    "%-10s %s left   events committed %s   delivered %s   "
+                    "kills %d   pauses %d%s",
+                    run->doing, ot_duration_text(us > 0 ? us : 0, left),
+                    ot_number_text(atomic_load(&board->committed), committed),
+                    ot_number_text(atomic_load(&board->delivered), delivered),
+                    run->result->relay_kills + run->result->writer_kills,
+                    run->result->relay_pauses,
+                    run->torture.up_us != 0 ? "   broker is down" : "");
+        return;
+    }
     ot_progress(run->demo->cli,
                 "%-10s transactions %s of %s   events committed %s   "
                 "delivered %s   kills %d%s",
@@ -110,24 +128,79 @@ static int start(struct demo *demo)
 
 /* --- harming --------------------------------------------------------------- */
 
+static int kill_writer(struct run *run)
+{
+    struct demo *demo = run->demo;
+    const int victim = (int)ot_rng_between(&run->rng, 0, demo->writers - 1);
+
+    if (demo->writer[victim] <= 0)
+        return 0;
+    demo_kill(&demo->writer[victim]);
+    run->result->writer_kills++;
+    return start_writer(demo, victim);
+}
+
+static int kill_relay(struct run *run)
+{
+    demo_kill(&run->demo->relay);
+    run->result->relay_kills++;
+    return start_relay(run->demo);
+}
+
 /* The same in both modes: one of the writers, in mid-transaction or between
  * commit and publication. With the outbox also the relay. */
 static int kill_something(struct run *run)
 {
+    int rc = kill_writer(run);
+
+    return rc == 0 && run->demo->mode == DEMO_OUTTRAY ? kill_relay(run) : rc;
+}
+
+static int torture_one(struct run *run, enum demo_harm harm)
+{
     struct demo *demo = run->demo;
-    int victim = (int)ot_rng_between(&run->rng, 0, demo->writers - 1);
+
+    switch (harm) {
+    case HARM_WRITER:
+        return kill_writer(run);
+    case HARM_RELAY:
+        return kill_relay(run);
+    case HARM_PAUSE:
+        run->result->relay_pauses++;
+        demo->zombie = demo->relay;
+        kill(demo->zombie, SIGSTOP);
+        return start_relay(demo);
+    case HARM_WAKE:
+        kill(demo->zombie, SIGCONT);
+        return 0;
+    case HARM_BURY:
+        demo_kill(&demo->zombie);
+        return 0;
+    case HARM_BROKER_DOWN:
+        run->result->broker_outages++;
+        return demo_broker_down(demo);
+    case HARM_BROKER_UP:
+        return demo_broker_up(demo);
+    case HARM_NOTHING:
+        break;
+    }
+    return 0;
+}
+
+/* The writers stop once the time is over. */
+static int torture(struct run *run, int64_t now_us)
+{
+    struct demo *demo = run->demo;
+    enum demo_harm harm;
     int rc = 0;
 
-    if (demo->writer[victim] > 0) {
-        demo_kill(&demo->writer[victim]);
-        run->result->writer_kills++;
-        rc = start_writer(demo, victim);
-    }
-    if (rc == 0 && demo->mode == DEMO_OUTTRAY) {
-        demo_kill(&demo->relay);
-        run->result->relay_kills++;
-        rc = start_relay(demo);
-    }
+    do {
+        harm = demo_torture_next(&run->torture, &run->rng, now_us);
+        rc = torture_one(run, harm);
+    } while (rc == 0 && harm != HARM_NOTHING);
+    if (now_us >= run->torture.until_us)
+        for (int i = 0; i < demo->writers; i++)
+            atomic_store(&demo->board->left[i], 0);
     return rc;
 }
 
@@ -139,6 +212,8 @@ static int harm(struct run *run, int64_t now_us)
         demo->mode != DEMO_OUTTRAY || atomic_load(&demo->board->relayed) > 0;
     int rc;
 
+    if (demo->torture_us > 0)
+        return torture(run, now_us);
     switch (demo_chaos_outage(&run->chaos, done, now_us)) {
     case OUTAGE_BEGIN:
         run->result->broker_outages++;
@@ -195,13 +270,19 @@ static int check_helpers(struct run *run)
     return interrupted(run);
 }
 
+static bool over(const struct run *run, int64_t now_us)
+{
+    return run->demo->torture_us > 0 ? demo_torture_over(&run->torture, now_us)
+                                     : demo_chaos_over(&run->chaos);
+}
+
 static int work_and_harm(struct run *run)
 {
     int working = 1, rc = 0;
     int64_t now_us;
 
     run->doing = "working";
-    while (rc == 0 && (working > 0 || !demo_chaos_over(&run->chaos))) {
+    while (rc == 0 && (working > 0 || !over(run, ot_now_us()))) {
         now_us = ot_now_us();
         working = reap_writers(run);
         rc = working < 0 ? working : check_helpers(run);
@@ -261,6 +342,7 @@ static void stop_children(struct demo *demo)
     for (int i = 0; i < demo->writers; i++)
         demo_kill(&demo->writer[i]);
     demo_kill(&demo->relay);
+    demo_kill(&demo->zombie);
     demo_kill(&demo->reader);
     demo_kill(&demo->broker);
 }
@@ -271,11 +353,14 @@ static int run_all(struct run *run)
     int rc = start(demo);
 
     run->begun_us = ot_now_us();
+    if (demo->torture_us > 0)
+        demo_torture_plan(&run->torture, &run->rng, run->begun_us,
+                          demo->torture_us, PAUSE_US, demo->outage_us);
     if (rc == 0)
         rc = work_and_harm(run);
     if (rc == 0)
         rc = drain(run);
-    if (run->chaos.outage_end_us != 0)
+    if (run->chaos.outage_end_us != 0 || run->torture.up_us != 0)
         demo_broker_up(demo); /* never leave the user's broker down */
     return rc;
 }
@@ -290,7 +375,7 @@ int demo_run(struct demo *demo, struct demo_result *out)
     memset(demo->board, 0, sizeof(*demo->board));
     ot_rng_seed(&run.rng, demo->seed);
     demo_chaos_plan(&run.chaos, &run.rng, demo->transactions, demo->kills,
-                    demo->outage_us);
+                    demo->torture_us > 0 ? 0 : demo->outage_us);
     rc = run_all(&run);
     ot_progress_end(demo->cli);
     stop_children(demo);

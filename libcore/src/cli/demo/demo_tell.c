@@ -4,16 +4,16 @@
 static json_t *result_json(const struct demo_result *r)
 {
     return json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:i,s:I,s:I,s:f,s:f,s:f,s:f}",
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:f,s:f,s:f,s:f}",
         "committed", (json_int_t)r->committed, "delivered",
         (json_int_t)r->delivered, "lost", (json_int_t)r->lost, "ghosts",
         (json_int_t)r->ghosts, "duplicates", (json_int_t)r->duplicates,
         "out_of_order", (json_int_t)r->out_of_order, "relay_kills",
-        r->relay_kills, "writer_kills", r->writer_kills, "broker_outages",
-        r->broker_outages, "rolled_back", (json_int_t)r->rolled_back,
-        "savepoints_rolled_back", (json_int_t)r->savepoints, "seconds",
-        r->seconds, "events_per_s", r->events_per_s, "p50_ms", r->p50_ms,
-        "p99_ms", r->p99_ms);
+        r->relay_kills, "writer_kills", r->writer_kills, "relay_pauses",
+        r->relay_pauses, "broker_outages", r->broker_outages, "rolled_back",
+        (json_int_t)r->rolled_back, "savepoints_rolled_back",
+        (json_int_t)r->savepoints, "seconds", r->seconds, "events_per_s",
+        r->events_per_s, "p50_ms", r->p50_ms, "p99_ms", r->p99_ms);
 }
 
 static void row(struct ot_cli *cli, const char *name, int64_t ours,
@@ -45,6 +45,8 @@ static void result_table(struct ot_cli *cli, const struct demo_result *ours,
     ROW("savepoints rolled back", savepoints, "");
     ROW("relays killed", relay_kills, "SIGKILL at work");
     ROW("writers killed", writer_kills, "SIGKILL at work");
+    if (ours->relay_pauses > 0)
+        ROW("relays paused", relay_pauses, "SIGSTOP beyond the lease");
     ROW("broker outages", broker_outages, "");
     ROW("events per second", events_per_s, "from the first to the last");
     ROW("latency p50, ms", p50_ms, "from enqueue to the consumer");

@@ -27,6 +27,9 @@ static const struct ot_cli_option options[] = {
     {"outage", 0, "TIME", "how long the broker is away; 0: never (2s)"},
     {"broker-down", 0, "COMMAND", "ends your own broker for the outage"},
     {"broker-up", 0, "COMMAND", "starts it again"},
+    {"torture", 0, "TIME",
+     "go on for so long (10m), with kills and pauses all the time, on your own "
+     "database (--store) and broker (--sink)"},
     {"compare", 0, NULL,
      "first do the same as a dual write (publish after "
      "commit), and show its errors"},
@@ -60,13 +63,20 @@ const struct ot_cli_verb ot_cli_verb_demo = {
         "Kafka embedded for the demo (librdkafka's mock cluster: real "
         "protocol, memory only, 5 MiB per partition); both are gone "
         "afterwards. With them it makes an outbox and a topic with names of "
-        "its own on your servers, and removes them. Configuration files and "
-        "environment are ignored.",
+        "its own on your servers, and removes them, also after Ctrl-C. "
+        "Configuration files and environment are ignored.\n\n"
+        "--torture is the same check for as long as you want: every few "
+        "seconds a writer or the relay is killed, or the relay is paused "
+        "beyond its lease, wakes up as a zombie and is killed then; with "
+        "--broker-down and --broker-up the broker goes away every minute.",
     .options = options,
     .example = "outtray demo\n"
                "outtray demo --compare\n"
                "outtray demo --store postgresql://postgres@127.0.0.1/shop "
-               "--sink kafka://127.0.0.1:9092",
+               "--sink kafka://127.0.0.1:9092\n"
+               "outtray demo --torture 10m --store "
+               "postgresql://postgres@127.0.0.1/shop --sink "
+               "kafka://127.0.0.1:9092",
     .codes = codes,
     .flags = OT_CLI_NO_CONF,
     .run = run,
