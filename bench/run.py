@@ -11,7 +11,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "bench")]
 
-BENCHMARKS = ["drain"]
+BENCHMARKS = ["drain", "python"]
 
 
 def main():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ._deliveries import DEFAULT_EVENTS, Deliveries, Loop, drain_log
-from .batch import Batch
+from .batch import Batch, Delivered
 from .errors import OuttrayError
 from .relay import BaseRelay
 
@@ -172,13 +172,29 @@ class AsyncRelay(BaseRelay):
                         self._deliveries.no_handler(part)
                     elif handler.batch:
                         with part:
-                            await _awaited(handler.function(part))
+                            made = handler.function(part)
+                            if inspect.isawaitable(made):
+                                await made
                     else:
-                        for event in part:
-                            with event:
-                                await _awaited(handler.function(event))
+                        await self._handle_events(handler.function, part)
         finally:
             batches.close()
+
+    async def _handle_events(self, function: Callable[[Any], Any], part: Batch) -> None:
+        delivered = Delivered(part._taken)
+        try:
+            for event in part:
+                try:
+                    made = function(event)
+                    if inspect.isawaitable(made):
+                        await made
+                except BaseException as error:
+                    if not event._failed(error):
+                        raise
+                else:
+                    delivered.add(event)
+        finally:
+            delivered.settle()
 
     def batches(
         self,
@@ -262,9 +278,3 @@ class AsyncRelay(BaseRelay):
                 await self._run()
         finally:
             self.close()
-
-
-async def _awaited(value: Any) -> None:
-    """Handlers may be functions or coroutine functions."""
-    if inspect.isawaitable(value):
-        await value

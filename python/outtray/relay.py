@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from . import _core, _sqlite
 from ._deliveries import DEFAULT_EVENTS, Deliveries, Loop, drain_log
-from .batch import Batch
+from .batch import Batch, Delivered
 from .errors import Misuse, OutOfMemory
 
 # While C waits, Python hears no signal: it waits for so long at most.
@@ -435,11 +435,23 @@ class Relay(BaseRelay):
                         with part:
                             handler.function(part)
                     else:
-                        for event in part:
-                            with event:
-                                handler.function(event)
+                        self._handle_events(handler.function, part)
         finally:
             batches.close()
+
+    def _handle_events(self, function: Callable[[Any], Any], part: Batch) -> None:
+        delivered = Delivered(part._taken)
+        try:
+            for event in part:
+                try:
+                    function(event)
+                except BaseException as error:
+                    if not event._failed(error):
+                        raise
+                else:
+                    delivered.add(event)
+        finally:
+            delivered.settle()
 
     def batches(
         self,

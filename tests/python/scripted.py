@@ -23,6 +23,11 @@ def enqueue(where, count, first=0, topic="orders", keys=7, prefix=""):
     conn.close()
 
 
+def held(where, columns):
+    """Of the held events; the rows of the cursor itself are none."""
+    return where.query(f"SELECT {columns} FROM outtray_held WHERE state != 'skipped'")
+
+
 def number(event):
     return event.json()["n"]
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from scripted import deliver, enqueue, in_order, use_of_another  # noqa: E402
+from scripted import deliver, enqueue, held, in_order, use_of_another  # noqa: E402
 
 # Appends a line for each event, at once, after so many seconds.
 WORKER = """
@@ -90,7 +90,7 @@ def test_ctrl_c(busy, sqlite_outbox, tmp_path):
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert child.returncode == -signal.SIGINT
     assert cursor_of(sqlite_outbox) == (None, 0)
-    assert not sqlite_outbox.query("SELECT * FROM outtray_held WHERE attempts > 0")
+    assert {attempts for (attempts,) in held(sqlite_outbox, "attempts")} <= {0}
 
 
 def test_sigterm(sqlite_outbox, tmp_path):
