@@ -40,6 +40,27 @@ static void test_waits_for_another_relay(void **state)
     w_close(&w);
 }
 
+/* It was away first, and that is no reason any more. */
+static void test_names_the_other_relay_after_an_error(void **state)
+{
+    (void)state;
+    struct world w;
+    char detail[200];
+    w_open(&w, NULL);
+    w.owner = 77;
+    w.fence = 5;
+    w.expires_us = w_db_now(&w) + 10 * W_S;
+    w.fail[OT_REPLY_LEASE] = OUTTRAY_E_STORE_UNAVAILABLE;
+    w_run(&w);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_STORE);
+    w_pass(&w, W_S);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_LEASE);
+    assert_int_equal(ot_engine_error(w.engine)->code, 0);
+    w_close(&w);
+}
+
 /* The database does not answer: at the deadline all is given up, and nothing is
  * sent until the lease is taken again under a new fence. */
 static void test_lease_runs_out(void **state)
@@ -433,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_renews),
         cmocka_unit_test(test_waits_for_another_relay),
+        cmocka_unit_test(test_names_the_other_relay_after_an_error),
         cmocka_unit_test(test_lease_runs_out),
         cmocka_unit_test(test_lost_lease_abandons),
         cmocka_unit_test(test_refused_write_loses_the_lease),

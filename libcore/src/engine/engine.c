@@ -179,6 +179,10 @@ static void lease_told(struct ot_engine *e, const struct ot_lease_reply *reply)
         return;
     }
     memcpy(e->owner, reply->owner, sizeof(e->owner));
+    /* The database answers again: what it failed with is not the reason now. */
+    ot_error_clear(&e->error);
+    e->refused = false;
+    e->failed_us = 0;
     if (e->lease.fence != 0 || !e->taking) {
         ot_log(e->log, OT_WARN, "engine", "the lease went to relay %s",
                e->owner);
