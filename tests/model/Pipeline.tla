@@ -12,6 +12,7 @@ EXTENDS Naturals, Sequences, FiniteSets
 
 CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
           Filt,           \* transactions whose events the subscription's filter excludes
+          FilterRule,     \* "row": they are read, and settled at once | "where": no read returns them
           Limit, WinMax,
           Snapshots,      \* "two": READ COMMITTED, R_k sees newer than L_k | "one": snapshot older than L_k
           GenRule,        \* "next": A = L_(k+1) | "same": A = L_k for the gaps of R_k
@@ -113,7 +114,8 @@ Stands(g) == /\ Leave # "noB" => Rem(g) # {}
 Result ==
   LET S    == IF Snapshots = "one" /\ ph = "locks" THEN snap ELSE vis
       C    == { i \in 1..seq : /\ owner[i] \in S /\ i \notin pruned
-                               /\ i > mpos \/ (i \in DOMAIN mg /\ i \notin skip) }
+                               /\ i > mpos \/ (i \in DOMAIN mg /\ i \notin skip)
+                               /\ FilterRule = "where" => owner[i] \notin Filt }
       rows == Smallest(C, Limit)
       cut  == Cardinality(C) >= Limit
       cov(g) == (cut => g <= Max(rows)) \/ DropRule = "uncovered"
@@ -190,4 +192,6 @@ Fair      == /\ Spec /\ WF_vars(Snap \/ ReadLocks) /\ WF_vars(Read) /\ WF_vars(S
              /\ \A t \in Tx : WF_vars((Release(t) \/ Commit(t) \/ Abort(t) \/ Insert(t)) /\ UNCHANGED <<pruned, cpos, cgaps, rel, nrestart, ncrash>>)
 Delivered == <>[](\A i \in 1..seq : Wanted(i) => i \in Range(out))
 GapsDie   == <>[](DOMAIN mg = {})
+(* … and what the cursor never passes is never pruned. *)
+Passed    == <>[](\A i \in 1..seq : owner[i] \in vis => i <= cpos /\ i \notin cgaps)
 =============================================================================
