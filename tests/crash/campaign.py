@@ -83,6 +83,45 @@ class Chains:
             raise self.errors[0]
 
 
+class Pack:
+    """Relays of one shop, of which some die."""
+
+    def __init__(self, shop, size, dice):
+        self.shop, self.dice = shop, dice
+        self.relays = [self.start() for _ in range(size)]
+        self.kills = self.pauses = self.ends = 0
+
+    def start(self):
+        return self.shop.relay(*KEPT)
+
+    def owner(self):
+        """Who wrote last that it relays, if it still lives; else anybody."""
+        return max(self.relays, key=lambda r: r.stderr.rfind("relaying from"))
+
+    def harm(self):
+        """Mostly the owner: the others are only waiting."""
+        victim = self.owner() if self.dice.random() < 0.8 else self.relays[0]
+        what = self.dice.random()
+        if what < 0.7:
+            victim.kill()
+            self.kills += 1
+        elif what < 0.85:
+            victim.send(signal.SIGSTOP)  # it wakes up as a zombie
+            time.sleep(1.3)
+            victim.send(signal.SIGCONT)
+            self.pauses += 1
+            return
+        else:
+            victim.stop(20)
+            self.ends += 1
+        self.relays.remove(victim)
+        self.relays.append(self.start())
+
+    def kill_all(self):
+        for relay in self.relays:
+            relay.kill()
+
+
 def settled(shop, traffic, kills, window=WINDOW, options=KEPT):
     """A relay that may live brings everything; nothing is lost, invented or
     out of order, and each kill repeated at most a window."""

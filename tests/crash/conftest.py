@@ -22,7 +22,7 @@ def server():
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A Kafka that these tests may kill."""
-    with mortal.kafka(tmp_path_factory.mktemp("kafka")) as cluster:
+    with mortal.kafka(tmp_path_factory.mktemp("kafka"), proxied=1) as cluster:
         yield cluster
 
 

@@ -118,12 +118,7 @@ class Traffic:
         while not self.ending.is_set():
             try:
                 if connection is None or connection.closed:
-                    connection = psycopg.connect(
-                        self.url,
-                        connect_timeout=3,
-                        keepalives_idle=2,
-                        application_name="writer",
-                    )
+                    connection = self.connect(seed)
                 started = time.monotonic()
                 self.transaction(connection, dice)
                 self.slowest = max(self.slowest, time.monotonic() - started)
@@ -138,6 +133,14 @@ class Traffic:
         if connection is not None:
             connection.close()
 
+    def connect(self, _writer):
+        return psycopg.connect(
+            self.url,
+            connect_timeout=3,
+            keepalives_idle=2,
+            application_name="writer",
+        )
+
     def transaction(self, connection, dice):
         """One to four events; now and then a savepoint or all is undone."""
         keys = sorted(dice.sample(range(self.keys), dice.choice((1, 1, 1, 2))))
@@ -146,6 +149,9 @@ class Traffic:
             if dice.random() < 0.1:
                 with connection.transaction(force_rollback=True):
                     self.event(connection, f"k{key}")  # in a savepoint
+        self.end(connection, dice)
+
+    def end(self, connection, dice):
         if dice.random() < 0.1:
             connection.rollback()
         else:
