@@ -87,10 +87,23 @@ static const char *text_for(int code)
     }
 }
 
+/* A file has no roles. */
+static bool on_file(const struct ot_cli *cli)
+{
+    const char *url =
+        cli->conf != NULL && ot_conf_is_set(cli->conf, "store.url")
+            ? ot_conf_secret(cli->conf, "store.url")
+            : "";
+
+    return strncmp(url, "sqlite:", 7) == 0;
+}
+
 void ot_cli_usual_fix(struct ot_cli *cli, int code, char *out, size_t size)
 {
     const char *verb = command_for(code);
-    const char *text = text_for(code);
+    const char *text = code == OUTTRAY_E_STORE_PERMISSION && on_file(cli)
+                           ? "chmod or chown the file and its folder"
+                           : text_for(code);
     if (text != NULL)
         snprintf(out, size, "%s", text);
     else if (verb != NULL && cli->verb != NULL &&
