@@ -2,6 +2,8 @@
 #include "support/alloc_fail.h"
 
 #include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void memory(void **state)
 {
@@ -421,6 +423,43 @@ static void randomness(void **state)
                     INT64_MAX - 1);
 }
 
+enum { DRAWS = 60, DRAW = 10 }; /* more than one block */
+
+static void draw(uint8_t out[DRAWS][DRAW])
+{
+    for (int i = 0; i < DRAWS; i++)
+        assert_int_equal(ot_random_ahead(out[i], DRAW), 0);
+}
+
+/* A child uses none of the bytes that its parent has drawn ahead. */
+static void random_ahead(void **state)
+{
+    uint8_t here[DRAWS][DRAW], child[DRAWS][DRAW], large[600] = {0};
+    int fds[2], status;
+
+    (void)state;
+    assert_int_equal(ot_random_ahead(here[0], DRAW), 0);
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    draw(pid == 0 ? child : here);
+    if (pid == 0)
+        _exit(write(fds[1], child, sizeof(child)) != sizeof(child));
+    assert_int_equal(read(fds[0], child, sizeof(child)), sizeof(child));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    for (int i = 0; i < DRAWS; i++)
+        for (int j = 0; j < DRAWS; j++) {
+            assert_memory_not_equal(here[i], child[j], DRAW);
+            if (i != j)
+                assert_memory_not_equal(here[i], here[j], DRAW);
+        }
+    assert_int_equal(ot_random_ahead(large, sizeof(large)), 0);
+    assert_memory_not_equal(large, large + 300, 300);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void uuid_text(void **state)
 {
     static const uint8_t rnd[10] = {0xff, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7};
@@ -566,6 +605,7 @@ int main(void)
         cmocka_unit_test(duration_text),
         cmocka_unit_test(clocks),
         cmocka_unit_test(randomness),
+        cmocka_unit_test(random_ahead),
         cmocka_unit_test(uuid_text),
         cmocka_unit_test(uuid_refused),
         cmocka_unit_test(uuid_order),

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* The only mutable state of the library: set once, before anything else. */
+/* Set once, before anything else. */
 static struct {
     void *(*alloc)(size_t);
     void *(*resize)(void *, size_t);

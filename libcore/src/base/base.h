@@ -115,6 +115,9 @@ char *ot_duration_text(int64_t us, char out[32]);
 
 /* --- randomness ---------------------------------------------------------- */
 int ot_random_bytes(void *p, size_t n); /* from the system; 0 or E_IO */
+/* The same from bytes that the thread drew before: for many small ones. Never
+ * the same in a process and its child. */
+int ot_random_ahead(void *p, size_t n);
 
 /* A small deterministic generator: jitter, simulations. Never for secrets. */
 struct ot_rng {

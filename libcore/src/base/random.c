@@ -2,6 +2,8 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 #ifdef __APPLE__
 #include <sys/random.h>
@@ -24,6 +26,54 @@ int ot_random_bytes(void *p, size_t n)
     }
     return 0;
 }
+
+/* --- bytes that are drawn ahead ------------------------------------------- */
+
+/* A call of the system costs more than the rest of an id, so a thread draws a
+ * block of bytes at once and gives each away once. A child of fork() has the
+ * blocks of its parent and must use none of them: it counts on. */
+enum { AHEAD = 256 };
+static _Thread_local struct {
+    uint8_t bytes[AHEAD];
+    size_t left;
+    unsigned generation;
+} ahead;
+static atomic_uint generation;
+static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
+static bool watching;
+
+static void after_fork(void)
+{
+    atomic_fetch_add(&generation, 1);
+}
+
+static void watch(void)
+{
+    watching = pthread_atfork(NULL, NULL, after_fork) == 0;
+}
+
+int ot_random_ahead(void *p, size_t n)
+{
+    unsigned now = atomic_load(&generation);
+
+    (void)pthread_once(&watch_once, watch);
+    if (!watching || n > AHEAD)
+        return ot_random_bytes(p, n);
+    if (ahead.left < n || ahead.generation != now) {
+        ahead.left = 0;
+        int rc = ot_random_bytes(ahead.bytes, AHEAD);
+        if (rc != 0)
+            return rc;
+        ahead.left = AHEAD;
+        ahead.generation = now;
+    }
+    ahead.left -= n;
+    memcpy(p, ahead.bytes + ahead.left, n);
+    memset(ahead.bytes + ahead.left, 0, n); /* nobody shall find them */
+    return 0;
+}
+
+/* --- the small generator --------------------------------------------------- */
 
 /* A generator must not start with all bits zero: spread the seed first. */
 static uint64_t spread(uint64_t *state)

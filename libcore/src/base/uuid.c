@@ -36,7 +36,7 @@ int ot_uuid_next(struct ot_uuid_source *source, struct ot_uuid *out)
 {
     uint64_t ms = (uint64_t)ot_wall_us() / 1000;
     uint8_t rnd[10];
-    int rc = ot_random_bytes(rnd, sizeof(rnd));
+    int rc = ot_random_ahead(rnd, sizeof(rnd));
 
     if (rc != 0)
         return rc;

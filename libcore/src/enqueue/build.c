@@ -5,12 +5,18 @@
 #include <assert.h>
 
 enum { PAYLOAD_DEFAULT = 921600, HEADERS_DEFAULT = 32768 };
+enum { FEW_PARAMS = 9 }; /* of PostgreSQL's statements */
+enum { SQL_ROOM = 512 }; /* what a statement has besides its literals */
 
-/* What outtray_statement_free gives back. */
+/* What outtray_statement_free gives back. What one event needs is inside: most
+ * statements have one. */
 struct memory {
     struct ot_render render;
     char (*ids)[37];
     char *moments;
+    char one_id[1][37];
+    char one_moment[OT_MOMENT_MAX];
+    struct outtray_param few_params[FEW_PARAMS];
 };
 
 static void free_memory(struct memory *m)
@@ -20,9 +26,12 @@ static void free_memory(struct memory *m)
     ot_buffer_free(&m->render.sql);
     for (int i = 0; i < OT_TEXTS_MAX; i++)
         ot_buffer_free(&m->render.texts[i]);
-    ot_free(m->render.params);
-    ot_free(m->ids);
-    ot_free(m->moments);
+    if (m->render.params != m->few_params)
+        ot_free(m->render.params);
+    if (m->ids != m->one_id) {
+        ot_free(m->ids);
+        ot_free(m->moments);
+    }
     ot_free(m);
 }
 
@@ -95,14 +104,27 @@ static int make_ids(const struct outtray_event *events, size_t n,
     return 0;
 }
 
+static bool make_room(struct memory *m, size_t nparams)
+{
+    struct ot_render *r = &m->render;
+    const bool one = r->n == 1;
+
+    r->params = nparams <= FEW_PARAMS
+                    ? m->few_params
+                    : ot_alloc_zero(nparams, sizeof(*r->params));
+    m->ids = one ? m->one_id : ot_alloc_zero(r->n, sizeof(*m->ids));
+    m->moments = one ? m->one_moment : ot_alloc_zero(r->n, OT_MOMENT_MAX);
+    r->sql.size = SQL_ROOM;
+    if (one && r->style == OUTTRAY_LITERAL)
+        r->sql.size += 2 * r->events[0].payload.n;
+    return m->ids != NULL && m->moments != NULL && r->params != NULL;
+}
+
 static int make(struct memory *m, size_t nparams, struct outtray_error *err)
 {
     struct ot_render *r = &m->render;
 
-    m->ids = ot_alloc_zero(r->n, sizeof(*m->ids));
-    m->moments = ot_alloc_zero(r->n, OT_MOMENT_MAX);
-    r->params = ot_alloc_zero(nparams > 0 ? nparams : 1, sizeof(*r->params));
-    if (m->ids == NULL || m->moments == NULL || r->params == NULL)
+    if (!make_room(m, nparams))
         return ot_fail_nomem(err);
     int rc = make_ids(r->events, r->n, m->ids, err);
     if (rc != 0)

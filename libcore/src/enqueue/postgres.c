@@ -51,10 +51,10 @@ static void value(struct ot_render *r, struct ot_slice text, const char *cast)
 
 static void insert_into(struct ot_render *r)
 {
-    ot_buffer_printf(&r->sql,
-                     "INSERT INTO \"%s\".event (id, topic, key, type, headers, "
-                     "payload, deliver_at) ",
-                     r->outbox);
+    ot_render_sql(r, "INSERT INTO \"");
+    ot_render_sql(r, r->outbox);
+    ot_render_sql(r, "\".event (id, topic, key, type, headers, payload, "
+                     "deliver_at) ");
 }
 
 /* --- one event ----------------------------------------------------------- */

@@ -86,7 +86,11 @@ static void placeholder(struct ot_render *r, enum outtray_param_kind kind,
     r->params[r->nparams++] = (struct outtray_param){kind, {value.p, value.n}};
     switch (r->style) {
     case OUTTRAY_DOLLAR:
-        ot_buffer_printf(&r->sql, "$%zu", r->nparams);
+        /* printf costs more than the rest of a statement. */
+        if (r->nparams < 10)
+            ot_buffer_add(&r->sql, (char[]){'$', (char)('0' + r->nparams)}, 2);
+        else
+            ot_buffer_printf(&r->sql, "$%zu", r->nparams);
         break;
     case OUTTRAY_PERCENT:
         ot_buffer_puts(&r->sql, "%s");
