@@ -102,6 +102,15 @@ def sequence_renamed(m):
 
 
 @mistake
+def sequence_owned_elsewhere(m):
+    """PostgreSQL itself keeps an identity and its sequence together."""
+    m.sql("CREATE TABLE {o}.other (n int)")
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        m.sql("ALTER SEQUENCE {o}.event_seq_seq OWNED BY {o}.other.n")
+    m.sql("DROP TABLE {o}.other")
+
+
+@mistake
 def sequence_dropped(m):
     """And made again, with the rights that the roles had."""
     name, url = m.role()
@@ -240,10 +249,22 @@ def column_of_the_cursor_dropped(m):
 @mistake
 def table_renamed(m):
     m.sql("ALTER TABLE {o}.held RENAME TO kept")
-    assert "held" in m.drain(status=78)
+    assert "there is no held; `outtray doctor`" in m.drain(status=78)
     text, fix = m.doctor("tables")
     assert "no table held" in text
     m.cure(fix)
+
+
+@mistake
+def table_of_the_version_dropped(m):
+    name, url = m.role()
+    m.sql("DROP TABLE {o}.meta")
+    assert "there is no meta; `outtray doctor`" in m.drain(status=78)
+    text, fix = m.doctor("tables")
+    assert "no table meta" in text and name in fix
+    m.cure(fix)
+    m.put()
+    m.drain(env={"OUTTRAY_STORE_URL": url})
 
 
 @mistake

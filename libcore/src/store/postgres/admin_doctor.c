@@ -99,8 +99,11 @@ static int check_schema(struct exam *x, bool *go_on, struct outtray_error *err)
             *err = why;
         return rc;
     }
-    if (version != 0 || rc == OUTTRAY_E_STORE_VERSION) {
-        int told = run_check(x, &ot_pg_check_version, err);
+    if (version != 0 || rc == 0 || rc == OUTTRAY_E_STORE_VERSION) {
+        int told = run_check(x,
+                             version == 0 && rc == 0 ? &ot_pg_check_meta
+                                                     : &ot_pg_check_version,
+                             err);
 
         if (told != 0)
             return told;

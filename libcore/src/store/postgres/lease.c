@@ -18,14 +18,15 @@ static void say_shape(struct ot_pg *pg, struct ot_pg_script *script)
         "SELECT pg_is_in_recovery(), "
         "current_setting('transaction_read_only') = 'on', "
         "current_user::text, a.attidentity = 'a', s.seqcache, s.seqincrement, "
-        "s.seqcycle, %s, %s, %s FROM (SELECT (SELECT c.oid FROM pg_class c "
+        "s.seqcycle, %s, %s, %s, %s FROM (SELECT (SELECT c.oid FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 "
         "AND c.relname = 'event') AS log, (SELECT c.oid FROM pg_class c JOIN "
         "pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
         "c.relname = 'event_seq_seq' AND c.relkind = 'S') AS seq) o "
         "JOIN pg_attribute a ON a.attrelid = o.log AND a.attname = 'seq' "
         "LEFT JOIN pg_sequence s ON s.seqrelid = o.seq",
-        ot_pg_columns_missing, ot_pg_keys_missing, ot_pg_rights_missing);
+        ot_pg_tables_missing, ot_pg_columns_missing, ot_pg_keys_missing,
+        ot_pg_rights_missing);
     ot_pg_text_param(script, ot_slice_of(pg->outbox));
 }
 
@@ -87,8 +88,9 @@ static int judge_identity(const struct ot_pg *pg, const PGresult *r,
 static int judge_shape(struct ot_pg *pg, const PGresult *r,
                        struct outtray_error *err)
 {
-    static const char *const words[] = {"lacks what it was made with, column",
-                                        "lacks the primary key of"};
+    static const char *const words[] = {
+        "has not all of its tables any more: there is no",
+        "lacks what it was made with, column", "lacks the primary key of"};
     struct ot_slice user, what;
     int code;
 
@@ -99,7 +101,7 @@ static int judge_shape(struct ot_pg *pg, const PGresult *r,
                        "the database is %s; connect to the primary (store.url "
                        "takes several hosts)",
                        ot_pg_get_bool(r, 0, 0) ? "a standby" : "read-only");
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         what = ot_pg_get_slice(r, 0, 7 + i);
         if (what.p != NULL)
             return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
@@ -108,7 +110,7 @@ static int judge_shape(struct ot_pg *pg, const PGresult *r,
                            pg->outbox, words[i], (int)what.n, what.p);
     }
     code = judge_identity(pg, r, err);
-    what = ot_pg_get_slice(r, 0, 9);
+    what = ot_pg_get_slice(r, 0, 10);
     user = ot_pg_get_slice(r, 0, 2);
     if (code == 0 && what.p != NULL)
         code = ot_fail(err, OUTTRAY_E_STORE_PERMISSION,

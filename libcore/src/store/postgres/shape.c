@@ -141,6 +141,36 @@ static const char tables[] =
     "this schema)' END FROM known k LEFT JOIN strange s ON true WHERE "
     "k.name NOT IN (SELECT relname FROM there)";
 
+const char ot_pg_tables_missing[] =
+    "(SELECT string_agg(k.name, ', ') FROM unnest(ARRAY['cursor', 'gap', "
+    "'held', 'command', 'meta']) k(name) WHERE NOT EXISTS (SELECT FROM "
+    "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname "
+    "= $1 AND c.relname = k.name) HAVING count(*) < 4)";
+
+/* By this table an outbox is known: without it nothing else would be looked
+ * at. */
+static const char meta[] =
+    "WITH t AS (SELECT c.oid, c.relname, c.relacl, c.relowner FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1), "
+    "readers AS (SELECT string_agg(DISTINCT coalesce(quote_ident(r.rolname), "
+    "'PUBLIC'), ', ') AS roles FROM t CROSS JOIN LATERAL aclexplode(t.relacl) "
+    "x LEFT JOIN pg_roles r ON r.oid = x.grantee WHERE t.relname = 'cursor' "
+    "AND x.grantee <> t.relowner AND x.privilege_type = 'SELECT') "
+    "SELECT 'error', 'the outbox has no table meta', format('CREATE TABLE "
+    "{{outbox}}.meta (one boolean PRIMARY KEY DEFAULT true CHECK (one), "
+    "schema_version integer NOT NULL, system_identifier bigint NOT NULL, "
+    "created_at timestamptz NOT NULL DEFAULT clock_timestamp()); INSERT INTO "
+    "{{outbox}}.meta (schema_version, system_identifier) SELECT %s, "
+    "system_identifier FROM pg_control_system()', CASE WHEN EXISTS (SELECT "
+    "FROM t JOIN pg_attribute a ON a.attrelid = t.oid WHERE t.relname = "
+    "'cursor' AND a.attname = 'report' AND NOT a.attisdropped) THEN 2 ELSE 1 "
+    "END) || coalesce('; GRANT SELECT ON {{outbox}}.meta TO ' || roles, '') "
+    "FROM readers WHERE (SELECT count(*) FROM t WHERE relname IN ('event', "
+    "'cursor', 'gap', 'held', 'command')) = 5 AND NOT EXISTS (SELECT FROM t "
+    "WHERE relname = 'meta')";
+
+const struct ot_pg_check ot_pg_check_meta = {"tables", NULL, meta};
+
 /* --- keys and indexes ------------------------------------------------------ */
 
 /* Table, columns, whether unique, and what makes it anew. */

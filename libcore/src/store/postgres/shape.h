@@ -6,9 +6,11 @@
 #include "store/postgres/checks.h"
 
 /* SQL expressions of type text, NULL if all is well: what a relay cannot do
- * without. $1 is the outbox. They look at the catalog alone, and pass over
- * tables that are not there at all. */
+ * without. $1 is the outbox. They look at the catalog alone, and all but the
+ * first pass over tables that are not there at all. */
 
+/* "held, meta"; NULL also where there is no outbox. */
+extern const char ot_pg_tables_missing[];
 /* "event.key, event.type": not there, or of another type. */
 extern const char ot_pg_columns_missing[];
 /* "cursor (subscription)": keys without which nothing can be written. */
@@ -20,5 +22,7 @@ extern const char ot_pg_rights_missing[];
 extern const struct ot_pg_check ot_pg_checks_shape[];
 /* Is the schema version, where there is a table for it, that of the tables? */
 extern const struct ot_pg_check ot_pg_check_version;
+/* Is that table there, if the others are? */
+extern const struct ot_pg_check ot_pg_check_meta;
 
 #endif
