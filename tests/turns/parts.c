@@ -1,6 +1,8 @@
 /* parts.c - what fails, and the clock. */
 #include "turns.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -39,15 +41,22 @@ static bool lasts(enum turn_kind kind)
     return kind == TURN_ALLOCS || kind == TURN_SYSTEMS;
 }
 
+/* Also on the threads of a sink. */
 bool turn_now(enum turn_kind kind)
 {
-    if (kind != turn.kind || turn.aside)
-        return false;
-    turn.count++;
-    if (turn.left < -BURST)
-        return false;
-    turn.left--;
-    return turn.left == -1 || (turn.left < -1 && lasts(kind));
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    bool now = false;
+
+    pthread_mutex_lock(&lock);
+    if (kind == turn.kind && !turn.aside) {
+        turn.count++;
+        if (turn.left >= -BURST) {
+            turn.left--;
+            now = turn.left == -1 || (turn.left < -1 && lasts(kind));
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return now;
 }
 
 void turn_detail(const char *detail)
@@ -77,7 +86,7 @@ void turn_fail(const char *fmt, ...)
 
 /* --- memory ------------------------------------------------------------------ */
 
-static long live;
+static atomic_long live;
 
 static bool no_memory(void)
 {
@@ -190,7 +199,10 @@ bool turn_run(const struct outbox *outbox, enum turn_kind kind, long nth)
     turn.kind = kind;
     turn.left = nth;
     turn.count = 0;
-    turn_story(outbox);
+    if (outbox->story != NULL)
+        outbox->story();
+    else
+        turn_story(outbox);
     turn.kind = TURN_NOTHING;
     outbox->drop();
     turn_memory_free();

@@ -49,7 +49,8 @@ struct outbox {
     bool gaps;      /* writers 0 and 1 may write at a time */
     bool real_time; /* it has a clock of its own */
 
-    void (*make)(void); /* a new one */
+    void (*story)(void); /* another than that of story.c; NULL: that one */
+    void (*make)(void);  /* a new one */
     void (*drop)(void);
     int (*open)(struct ot_store **out, struct ot_uuid owner,
                 struct outtray_error *err);
