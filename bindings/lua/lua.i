@@ -58,6 +58,46 @@ INTEGER(enum SWIGTYPE)
     }
 %}
 
+/* What a function makes is freed where Lua has no memory to hold it. */
+%define OWNED(type, release)
+%typemap(out) struct type * %{
+    if ($1 == NULL) {
+        lua_pushnil(L);
+    } else {
+        struct owned owned_made = {$1, $descriptor(struct type *), $owner};
+        lua_pushcfunction(L, owned_push);
+        lua_pushlightuserdata(L, &owned_made);
+        if (lua_pcall(L, 1, 1, 0) != 0) {
+            release;
+            SWIG_fail;
+        }
+    }
+    SWIG_arg++;
+%}
+%enddef
+OWNED(outtray_enqueue_options, free($1))
+#if !defined(OUTTRAY_BUILD_ONLY)
+OWNED(outtray_conf, outtray_conf_free($1))
+OWNED(outtray_handle, handle_drop($1))
+OWNED(outtray_relay_stats, free($1))
+OWNED(outtray_taken, taken_close($1); free($1))
+#endif
+%{
+struct owned {
+    void *p;
+    swig_type_info *type;
+    int owner;
+};
+
+static int owned_push(lua_State *L)
+{
+    const struct owned *owned = lua_touserdata(L, 1);
+
+    SWIG_NewPointerObj(L, owned->p, owned->type, owned->owner);
+    return 1;
+}
+%}
+
 %typemap(out) outtray_rc %{
     lua_pushboolean(L, $1 == 0);
     SWIG_arg++;

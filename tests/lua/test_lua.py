@@ -149,7 +149,7 @@ def needed(path):
     done = subprocess.run(
         ["readelf", "-d", path], capture_output=True, text=True, check=True
     )
-    found = set(re.findall(r"NEEDED.*\[(.*?)\.so", done.stdout))
+    found = set(re.findall(r"NEEDED.*\[((?!ld-).*?)\.so", done.stdout))
     return found - {"libasan", "libubsan", "libc", "libm", "libpthread", "libdl"}
 
 
@@ -165,13 +165,29 @@ def test_neither_lua_nor_sqlite_of_its_own(version):
     assert not [name for name in found if "lua" in name or "sqlite" in name]
 
 
+def test_a_host_without_memory(tmp_path):
+    """Wherever it ends, nothing crashes and nothing is kept."""
+    flags = ["pkg-config", "--cflags", "--libs", "lua5.4"]
+    done = subprocess.run(flags, capture_output=True, text=True, check=True)
+    command = ["gcc", "-std=c11", "-fsanitize=address,undefined", FOLDER / "memory.c"]
+    command += ["-o", tmp_path / "memory", "-Wl,-E", *done.stdout.split()]
+    subprocess.run(command, check=True)
+    env = {**os.environ, **environment("lua5.4"), "LD_PRELOAD": ""}
+    done = subprocess.run(
+        [tmp_path / "memory"], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+
+
 def test_no_scalar_becomes_a_pointer():
     """What SWIG has no type map for is a userdata in Lua, without a warning."""
     for name in ("build", "core"):
         text = (build() / "lua" / f"{name}.c").read_text()
         types = set(re.findall(r'^static swig_type_info .*?\{"(_p_\w+)"', text, re.M))
         assert types
-        made = set(re.findall(r"SWIG_NewPointerObj\([^;]*?SWIGTYPE_(p_\w+)", text))
+        assert not re.findall(r"SWIG_NewPointerObj\([^;]*?SWIGTYPE_(p_\w+)", text)
+        made = set(re.findall(r"struct owned \w+ = \{[^}]*?SWIGTYPE_(p_\w+)", text))
         assert made <= {
             "p_outtray_conf",
             "p_outtray_enqueue_options",
