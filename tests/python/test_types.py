@@ -43,6 +43,17 @@ with outtray.Inbox().once(conn, "billing", "id") as first:
     assert_type(first, bool)
 with outtray.Relay("sqlite:a.db", "null:") as relay:
     assert_type(relay.stats().delivered, int)
+with outtray.Relay("sqlite:a.db") as relay:
+
+    @relay.handler("orders.*")
+    def deliver(event: outtray.BatchEvent) -> None:
+        raise outtray.Retry(after=1.5)
+
+    for batch in relay.batches(max_events=10):
+        for one in batch:
+            assert_type(one.headers, dict[str, str])
+            assert_type(one.retry(after=60), bool)
+        assert_type(batch.ok(), int)
 try:
     pass
 except outtray.OuttrayError as error:
@@ -53,7 +64,9 @@ except outtray.OuttrayError as error:
 async def go() -> None:
     assert_type(await outbox.aenqueue(conn, "t"), str)
     async with outtray.AsyncRelay("sqlite:a.db", "null:") as relay:
-        await relay.run()
+        await relay.run(tasks=3)
+        async for batch in relay.batches():
+            assert_type(batch[0].payload, bytes | None)
 
 
 def test(outtray_outbox: outtray.testing.EnqueuedEvents) -> None:
