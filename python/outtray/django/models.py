@@ -33,7 +33,8 @@ _POSTGRESQL = """
     SELECT h.subscription, h.seq, e.id::text, h.topic, h.key, e.type,
            e.headers::text, octet_length(e.payload), e.created_at, h.state,
            h.attempts, h.next_attempt_at, h.last_error_at, h.error
-      FROM "{0}".held h LEFT JOIN "{0}".event e USING (seq)"""
+      FROM "{0}".held h LEFT JOIN "{0}".event e USING (seq)
+     WHERE h.state <> 'skipped'"""
 # Times are microseconds there. %% because Django's cursor reads %s.
 _SQLITE = """
     SELECT * FROM (
@@ -50,7 +51,8 @@ _SQLITE = """
     SELECT h.subscription, h.seq, e.id, e.topic, e.key, e.type, e.headers,
            length(CAST(e.payload AS BLOB)), {created}, h.state, h.attempts,
            {next}, {last}, h.error
-      FROM {0}_held h LEFT JOIN {0}_event e ON e.seq = h.seq"""
+      FROM {0}_held h LEFT JOIN {0}_event e ON e.seq = h.seq
+     WHERE h.state <> 'skipped'"""
 
 
 def _moment(column: str) -> str:
