@@ -75,6 +75,19 @@ static void test_security(void **state)
     rig_refused("kafka://anna@localhost:9092", NULL, OUTTRAY_E_URL, "anna");
 }
 
+/* The machine's, where it has them, unless the environment says others. */
+static void test_authorities(void **state)
+{
+    static const char away[] = "kafka://kafka.example.net:9092";
+    (void)state;
+    unsetenv("SSL_CERT_FILE");
+    unsetenv("SSL_CERT_DIR");
+    expect(away, NULL, "ssl.ca.location", "probe");
+    setenv("SSL_CERT_DIR", "/nowhere", 1);
+    expect(away, NULL, "ssl.ca.location", NULL);
+    unsetenv("SSL_CERT_DIR");
+}
+
 static void test_refused(void **state)
 {
     static const char url[] = "kafka://localhost:9092";
@@ -167,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_security),
+        cmocka_unit_test(test_authorities),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_reader_of_no_topic),

@@ -200,6 +200,24 @@ static int pass(void *ctx, const char *name, const char *value)
     }
 }
 
+static bool has(const rd_kafka_conf_t *rk, const char *name)
+{
+    char *text = ot_kafka_setting(rk, name);
+    ot_free(text);
+    return text != NULL;
+}
+
+/* Where nobody says which authorities are trusted, those of the machine are.
+ * The copy of OpenSSL in a wheel knows where the machine that made it had them,
+ * which may be elsewhere; librdkafka knows the usual places. */
+static int set_authorities(rd_kafka_conf_t *rk, struct outtray_error *err)
+{
+    if (has(rk, "ssl.ca.location") || has(rk, "ssl.ca.pem") ||
+        getenv("SSL_CERT_FILE") != NULL || getenv("SSL_CERT_DIR") != NULL)
+        return 0;
+    return set(rk, "ssl.ca.location", "probe", err);
+}
+
 /* librdkafka's words for a file that is not there are those of OpenSSL. */
 static int check_files(const rd_kafka_conf_t *rk, struct outtray_error *err)
 {
@@ -414,6 +432,8 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
                             given.mechanism || url->user != NULL, err);
     if (code == 0)
         code = check_login(rk, url, given.mechanism, err);
+    if (code == 0)
+        code = set_authorities(rk, err);
     if (code == 0)
         code = check_files(rk, err);
     if (code != 0) {
