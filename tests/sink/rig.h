@@ -136,8 +136,7 @@ static inline struct ot_event *rig_event(struct rig *r, const char *topic,
 
 /* Submits up to n of the events that were not sent, as one batch. Do not add
  * events while some are under way: they would move. */
-static inline size_t rig_submit_flagged(struct rig *r, size_t n, bool alone,
-                                        bool duplicate)
+static inline size_t rig_submit_flagged(struct rig *r, size_t n, bool duplicate)
 {
     size_t left = r->n - r->sent;
     n = n < left ? n : left;
@@ -147,7 +146,6 @@ static inline size_t rig_submit_flagged(struct rig *r, size_t n, bool alone,
         sends[i] = (struct ot_send){.event = &r->events[r->sent + i].event,
                                     .ticket = r->sent + i,
                                     .fence = 7,
-                                    .alone = alone,
                                     .maybe_duplicate = duplicate};
     size_t taken = r->sink->ops->submit(r->sink, sends, n);
     free(sends);
@@ -162,7 +160,7 @@ static inline size_t rig_submit_flagged(struct rig *r, size_t n, bool alone,
 
 static inline size_t rig_submit(struct rig *r, size_t n)
 {
-    return rig_submit_flagged(r, n, false, false);
+    return rig_submit_flagged(r, n, false);
 }
 
 static inline size_t rig_take(struct rig *r)
@@ -231,6 +229,16 @@ static inline void rig_run(struct rig *r, size_t batch, int ms)
         r->sink->ops->health(r->sink, &h);
         fail_msg("%zu of %zu done, %zu sent: %s\n%s", r->done, r->n, r->sent,
                  h.reason, r->logged);
+    }
+}
+
+/* All that were not sent, each once the one before it is done: so it shares a
+ * batch with nobody. */
+static inline void rig_run_singly(struct rig *r, int ms)
+{
+    while (r->sent < r->n) {
+        assert_int_equal(rig_submit(r, 1), 1);
+        assert_true(rig_wait(r, r->sent, ms));
     }
 }
 

@@ -56,8 +56,7 @@ static void test_alone(void **state)
     (void)state;
     struct rig *r = open_script("poison@key=key-2");
     add_numbered(r, 4);
-    rig_submit_flagged(r, 4, true, false);
-    assert_true(rig_wait(r, 4, 1000));
+    rig_run_singly(r, 1000);
     assert_int_equal(r->outcome[OT_OK], 3);
     assert_int_equal(r->events[2].completion.scope, OT_THIS_EVENT);
     rig_close(r);

@@ -63,7 +63,7 @@ static void test_line(void **state)
     e = rig_event(r, "orders", NULL, NULL);
     e->payload = rig_slice("\xff\x00\x01\x02", 4);
     rig_submit(r, 2);
-    rig_submit_flagged(r, 1, false, true);
+    rig_submit_flagged(r, 1, true);
     assert_true(rig_wait(r, 3, 5000));
     assert_string_equal(
         read_file(),

@@ -138,9 +138,7 @@ static void test_too_large_there(void **state)
     add_numbered(r, innocent);
     rig_event(r, broker.topic, "k", large);
     free(large);
-    assert_int_equal(rig_submit_flagged(r, innocent + 1, true, false),
-                     innocent + 1);
-    assert_true(rig_wait(r, r->n, 10000));
+    rig_run_singly(r, 10000);
     assert_int_equal(r->outcome[OT_OK], ok + innocent);
     const struct ot_completion *c = &r->events[r->n - 1].completion;
     assert_int_equal(c->outcome, OT_REJECTED);
@@ -159,8 +157,7 @@ static void test_compacted(void **state)
     struct rig *r = open_one(NULL);
     add_numbered(r, 1);
     rig_event(r, broker.topic, NULL, "x");
-    assert_int_equal(rig_submit_flagged(r, 2, true, false), 2);
-    assert_true(rig_wait(r, 2, 10000));
+    rig_run_singly(r, 10000);
     assert_int_equal(r->events[0].completion.outcome, OT_OK);
     assert_int_equal(r->events[1].completion.outcome, OT_REJECTED);
     assert_non_null(strstr(r->events[1].reason, "key"));

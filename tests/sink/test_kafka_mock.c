@@ -121,7 +121,7 @@ static void test_batch(void **state)
     rig_close(r);
 }
 
-/* Events that are sent alone share a set with nobody. */
+/* With nothing of its topic beside it a rejected event is to blame itself. */
 static void test_alone(void **state)
 {
     (void)state;
@@ -129,9 +129,7 @@ static void test_alone(void **state)
     warm_up(r);
     add_numbered(r, 20);
     inject(RD_KAFKA_RESP_ERR_INVALID_RECORD, 1);
-    assert_int_equal(rig_submit_flagged(r, 10, true, false), 10);
-    assert_int_equal(rig_submit(r, 10), 10); /* these wait behind them */
-    assert_true(rig_wait(r, r->n, 10000));
+    rig_run_singly(r, 10000);
     assert_int_equal(r->outcome[OT_REJECTED], 1);
     assert_int_equal(r->outcome[OT_OK], 20);
     assert_int_equal(r->events[1].completion.outcome, OT_REJECTED);
@@ -497,7 +495,7 @@ static void test_message(void **state)
     e = rig_event(r, kafka.topic, "k", "d");
     while (r->sent < 3)
         rig_submit(r, 3 - r->sent);
-    rig_submit_flagged(r, 1, false, true);
+    rig_submit_flagged(r, 1, true);
     assert_true(rig_wait(r, 4, 10000));
     assert_int_equal(r->outcome[OT_OK], 4);
     static struct seen s;

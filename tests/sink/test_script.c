@@ -113,7 +113,7 @@ static void an_event_is_whole(void **state)
     e->payload = rig_slice("\0\xff", 2);
     e->created_us = 1764000000123456;
     rig_event(r, "orders", NULL, NULL);
-    rig_submit_flagged(r, 2, true, true);
+    rig_submit_flagged(r, 2, true);
     struct outtray_batch *b = take(r, 0);
     assert_int_equal(outtray_batch_size(b), 2);
     const struct outtray_batch_event *got = outtray_batch_event(b, 0);

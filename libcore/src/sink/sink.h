@@ -46,9 +46,6 @@ struct ot_send {
                              relay and the held row know. What was under way
                              when a relay died, or lost its cursor, is sent
                              again without: nobody remembers that window */
-    bool alone;           /* share no batch with another event: if it is
-                             rejected then, it is the culprit, and the
-                             completion's scope is OT_THIS_EVENT */
 };
 
 struct ot_completion {

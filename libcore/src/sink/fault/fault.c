@@ -271,8 +271,6 @@ static size_t fault_submit(struct ot_sink *sink, const struct ot_send *sends,
         while (taken + m < n && m < BATCH && owed + m < s->capacity) {
             if (now_us < s->busy_until_us && owed + m > 0)
                 break;
-            if (m > 0 && (sends[taken].alone || sends[taken + m].alone))
-                break;
             verbs[m] = judge(s, sends[taken + m].event, now_us);
             poisoned = poisoned || verbs[m] == OT_FAULT_POISON;
             m++;

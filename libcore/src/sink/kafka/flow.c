@@ -19,7 +19,6 @@ uint32_t ot_kafka_slot_take(struct ot_kafka *k, const struct ot_send *send,
         .generation = s->generation,
         .next = OT_NO_SLOT,
         .maybe_duplicate = send->maybe_duplicate,
-        .alone = send->alone,
     };
     k->pending++;
     return slot;
@@ -97,20 +96,10 @@ void ot_kafka_ask(struct ot_kafka *k, struct ot_kafka_topic *topic)
     topic->state = topic->asked ? OT_TOPIC_ASKING : OT_TOPIC_NEW;
 }
 
-bool ot_kafka_may_send(const struct ot_kafka_topic *topic, bool alone)
-{
-    if (topic->state != OT_TOPIC_GOOD)
-        return false;
-    if (topic->with_client == 0)
-        return true;
-    return !alone && !(topic->lone != OT_NO_SLOT && topic->exclusive);
-}
-
 /* False: the client is full. */
 static bool send_line(struct ot_kafka *k, struct ot_kafka_topic *topic)
 {
-    while (topic->first != OT_NO_SLOT &&
-           ot_kafka_may_send(topic, k->slots[topic->first].alone)) {
+    while (topic->first != OT_NO_SLOT && topic->state == OT_TOPIC_GOOD) {
         rd_kafka_resp_err_t err = ot_kafka_produce(k, topic->first);
         if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             ot_kafka_line_take(k, topic);

@@ -191,7 +191,7 @@ static enum step submit_one(struct ot_kafka *k, const struct ot_send *send)
     }
     if (topic->state == OT_TOPIC_NEW)
         ot_kafka_ask(k, topic);
-    if (topic->first != OT_NO_SLOT || !ot_kafka_may_send(topic, send->alone)) {
+    if (topic->first != OT_NO_SLOT || topic->state != OT_TOPIC_GOOD) {
         ot_kafka_line_add(k, topic, slot);
         return TAKEN;
     }

@@ -29,7 +29,6 @@ struct ot_kafka_slot {
     uint32_t generation; /* of the opaque that goes with the message */
     uint32_t next;       /* in the line of its topic, or free */
     bool maybe_duplicate;
-    bool alone;
 };
 
 enum ot_kafka_topic_state {
@@ -53,7 +52,6 @@ struct ot_kafka_topic {
     uint32_t first, last;        /* the line */
     size_t with_client;
     uint32_t lone;    /* sent with nothing of its topic beside it, or none */
-    bool exclusive;   /* … on demand: nothing may join it */
     int64_t moved_us; /* last report, or first send */
     int64_t stuck_asked_us;
 };
@@ -134,7 +132,6 @@ void ot_kafka_fail_topic(struct ot_kafka *, struct ot_kafka_topic *,
 void ot_kafka_ask(struct ot_kafka *, struct ot_kafka_topic *);
 /* Sends what can be sent of the lines. */
 void ot_kafka_flow(struct ot_kafka *);
-bool ot_kafka_may_send(const struct ot_kafka_topic *, bool alone);
 const char *ot_kafka_reason(struct ot_kafka *, const char *topic,
                             rd_kafka_resp_err_t err, const char *said);
 

@@ -115,7 +115,6 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
     if (t->with_client == 0) {
         t->moved_us = k->now_us;
         t->lone = slot;
-        t->exclusive = s->alone;
     } else {
         t->lone = OT_NO_SLOT;
     }
