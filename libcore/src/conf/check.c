@@ -138,8 +138,8 @@ bool ot_conf_store_verify(const struct outtray_conf *conf,
            !postgres_is_local(url);
 }
 
-static int check_store(const struct outtray_conf *conf,
-                       struct outtray_error *err)
+int ot_conf_check_store(const struct outtray_conf *conf,
+                        struct outtray_error *err)
 {
     const char *text = ot_conf_secret(conf, "store.url");
     struct ot_url url;
@@ -239,7 +239,7 @@ int outtray_conf_check(const struct outtray_conf *conf,
     if (rc == 0)
         rc = check_rates(conf, err);
     if (rc == 0)
-        rc = check_store(conf, err);
+        rc = ot_conf_check_store(conf, err);
     if (rc == 0)
         rc = check_sink(conf, err);
     return rc;

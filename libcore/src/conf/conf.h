@@ -88,6 +88,9 @@ void ot_url_free(struct ot_url *);
 void ot_url_print(const char *text, struct ot_buffer *out);
 /* Is every host of "a:1,b:2" loopback (or a unix socket path)? */
 bool ot_hosts_loopback(const char *hosts);
+/* May store.url be connected to? Not in plain text over a network, unless
+ * store.tls is off. */
+int ot_conf_check_store(const struct outtray_conf *, struct outtray_error *);
 /* Must a PostgreSQL store.url that says no sslmode connect with verify-full?
  * (It is not on loopback, and store.tls is not off.) */
 bool ot_conf_store_verify(const struct outtray_conf *, const struct ot_url *);

@@ -253,6 +253,9 @@ static int start_with(PGconn **out, const struct outtray_conf *conf,
     *out = NULL;
     if (text == NULL)
         return ot_fail(err, OUTTRAY_E_CONF, "store.url is not set");
+    code = ot_conf_check_store(conf, err);
+    if (code != 0)
+        return code;
     code = ot_url_parse(text, &url, err);
     if (code != 0)
         return code;
