@@ -460,6 +460,24 @@ static void random_ahead(void **state)
     close(fds[1]);
 }
 
+static void decimal(void **state)
+{
+    static const int64_t numbers[] = {0,   1,          9,         10,       99,
+                                      100, 101,        4711,      1000000,  -1,
+                                      -10, -987654321, INT64_MAX, INT64_MIN};
+    char want[24], got[24];
+
+    (void)state;
+    for (size_t i = 0; i < OT_COUNT(numbers); i++) {
+        snprintf(want, sizeof(want), "%lld", (long long)numbers[i]);
+        memset(got, '#', sizeof(got));
+        size_t n = ot_decimal(got, numbers[i]);
+        assert_int_equal(n, strlen(want));
+        assert_memory_equal(got, want, n);
+        assert_int_equal(got[20], '#');
+    }
+}
+
 static void uuid_text(void **state)
 {
     static const uint8_t rnd[10] = {0xff, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7};
@@ -606,6 +624,7 @@ int main(void)
         cmocka_unit_test(clocks),
         cmocka_unit_test(randomness),
         cmocka_unit_test(random_ahead),
+        cmocka_unit_test(decimal),
         cmocka_unit_test(uuid_text),
         cmocka_unit_test(uuid_refused),
         cmocka_unit_test(uuid_order),

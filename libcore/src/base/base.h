@@ -51,6 +51,9 @@ static inline bool ot_slice_equal(struct ot_slice a, struct ot_slice b)
 
 /* 64 bits of a good, fast, stable-in-process hash. Not for storage. */
 uint64_t ot_hash(struct ot_slice s);
+/* Writes v in decimal and returns how many bytes that are; what is behind them
+ * in at is lost. */
+size_t ot_decimal(char at[20], int64_t v);
 
 /* Is it well-formed UTF-8 without a NUL (PostgreSQL's text)? On false *at is
  * the offset of the first bad byte. */
@@ -60,6 +63,14 @@ bool ot_utf8_valid(struct ot_slice s, size_t *at);
  * neighbours; case does not count. For "did you mean"; SIZE_MAX if one of them
  * is too long to be a name (64 characters). */
 size_t ot_distance(const char *a, const char *b);
+
+/* Fetch a cache line that will be read and written soon: what is done with an
+ * event waits more for memory than it computes. Any address will do. */
+#if defined(__GNUC__)
+#define OT_PREFETCH(p) __builtin_prefetch((p), 1)
+#else
+#define OT_PREFETCH(p) ((void)(p))
+#endif
 
 /* --- buffer: bytes that grow ---------------------------------------------
  * A failed allocation sticks (failed = true) and makes every later call do

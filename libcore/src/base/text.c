@@ -62,6 +62,24 @@ uint64_t ot_hash(struct ot_slice s)
     return h != 0 ? h : 1; /* 0 stands for "no key" */
 }
 
+/* From the back, then moved to the front with a copy of a fixed length: the
+ * seq of every event that is sent is written so. */
+size_t ot_decimal(char at[20], int64_t v)
+{
+    char digits[40]; /* the copy ends in its second half */
+    char *p = digits + 20;
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+    do
+        *--p = (char)('0' + u % 10);
+    while ((u /= 10) != 0);
+    if (v < 0)
+        *--p = '-';
+    memset(digits + 20, 0, 20);
+    memcpy(at, p, 20);
+    return (size_t)(digits + 20 - p);
+}
+
 /* Length of the well-formed sequence at p, 0 if there is none. */
 static inline size_t utf8_sequence(const uint8_t *p, size_t n)
 {

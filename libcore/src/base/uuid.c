@@ -53,18 +53,24 @@ int ot_uuid_next(struct ot_uuid_source *source, struct ot_uuid *out)
     return 0;
 }
 
+/* Two digits of every byte: each event that is sent has its id as text. */
+#define ROW(h)                                                                \
+    h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" h "8" h "9" h "a" h "b" h \
+      "c" h "d" h "e" h "f"
+static const char pairs[] =
+    ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7")
+        ROW("8") ROW("9") ROW("a") ROW("b") ROW("c") ROW("d") ROW("e") ROW("f");
+#undef ROW
+
 char *ot_uuid_text(struct ot_uuid u, char out[37])
 {
-    static const char hex[] = "0123456789abcdef";
-    char *p = out;
+    static const uint8_t at[16] = {0,  2,  4,  6,  9,  11, 14, 16,
+                                   19, 21, 24, 26, 28, 30, 32, 34};
 
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *p++ = '-';
-        *p++ = hex[u.b[i] >> 4];
-        *p++ = hex[u.b[i] & 15];
-    }
-    *p = '\0';
+    for (int i = 0; i < 16; i++)
+        memcpy(out + at[i], pairs + 2 * u.b[i], 2);
+    out[8] = out[13] = out[18] = out[23] = '-';
+    out[36] = '\0';
     return out;
 }
 

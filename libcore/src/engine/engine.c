@@ -591,8 +591,11 @@ void ot_engine_completed(struct ot_engine *e, const struct ot_completion *c,
         e->now_us = now_us;
     if (n > 0)
         e->sink_full = false;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (i + OT_AHEAD < n)
+            ot_prefetch_item(e, (uint32_t)c[i + OT_AHEAD].ticket);
         ot_outcome(e, &c[i]);
+    }
 }
 
 void ot_engine_stop(struct ot_engine *e, int64_t soft_us, int64_t hard_us)

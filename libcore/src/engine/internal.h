@@ -51,19 +51,20 @@ struct ot_item {
     struct ot_rows *rows; /* one reference */
     uint64_t lsn;         /* of its batch */
     uint64_t ring;        /* its place in read order; OT_NO_RING: fetched */
-    uint64_t topic;       /* ot_hash; 0: not computed yet */
-    uint64_t order;       /* of admission, for bisecting */
     uint32_t gen;         /* grows with every submission: the ticket */
-    enum ot_item_state state;
-    bool late;    /* was at or below the position when read */
-    bool careful; /* failed before: alone in its lane */
-    bool maybe_duplicate;
-    bool orphan; /* read before a reset: only its completion is awaited */
     uint32_t lane, lane_prev, lane_next; /* in read order */
     uint32_t prev, next;                 /* ready queue; free list */
     uint32_t held;                       /* its entry */
+    uint8_t state;                       /* enum ot_item_state */
+    bool late : 1;    /* was at or below the position when read */
+    bool careful : 1; /* failed before: alone in its lane */
+    bool maybe_duplicate : 1;
+    bool orphan : 1; /* read before a reset: only its completion is awaited */
+    /* Up to here a cache line, from here another one. */
+    int64_t at_us;  /* backoff: tried again then; in flight: since then */
+    uint64_t topic; /* ot_hash; 0: not computed yet */
+    uint64_t order; /* of admission, for bisecting */
     uint32_t attempts, unknowns;
-    int64_t at_us; /* backoff: tried again then; in flight: since then */
     int64_t delay_us, retried_us, first_error_us, last_error_us;
 };
 
@@ -279,6 +280,17 @@ struct ot_engine {
 static inline struct ot_item *ot_item(struct ot_engine *e, uint32_t id)
 {
     return &e->items[id];
+}
+
+/* So many events before it is needed. An item is two cache lines. */
+#define OT_AHEAD 6
+
+static inline void ot_prefetch_item(const struct ot_engine *e, uint32_t id)
+{
+    if (id < e->nitems) {
+        OT_PREFETCH(&e->items[id]);
+        OT_PREFETCH((const char *)&e->items[id] + 64);
+    }
 }
 
 static inline struct ot_entry *ot_entry(struct ot_engine *e, uint32_t id)

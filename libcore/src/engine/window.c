@@ -45,10 +45,12 @@ uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
                         const struct ot_event *event)
 {
     uint32_t id = e->free_item;
-    if (id != OT_NIL)
+    if (id != OT_NIL) {
         e->free_item = e->items[id].next;
-    else
+        ot_prefetch_item(e, e->free_item);
+    } else {
         id = (uint32_t)e->nitems++;
+    }
     struct ot_item *item = ot_item(e, id);
     *item = (struct ot_item){
         .event = event,

@@ -11,6 +11,8 @@ uint32_t ot_kafka_slot_take(struct ot_kafka *k, const struct ot_send *send,
         return slot;
     struct ot_kafka_slot *s = &k->slots[slot];
     k->free = s->next;
+    if (k->free != OT_NO_SLOT)
+        OT_PREFETCH(&k->slots[k->free]);
     *s = (struct ot_kafka_slot){
         .event = send->event,
         .topic = topic,

@@ -51,21 +51,6 @@ static rd_kafka_resp_err_t add_own(rd_kafka_headers_t *h, struct ot_slice json)
     return more < 0 ? RD_KAFKA_RESP_ERR__INVALID_ARG : err;
 }
 
-static size_t put_number(char *at, int64_t v)
-{
-    char digits[20];
-    size_t n = 0, used = 0;
-    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do
-        digits[n++] = (char)('0' + u % 10);
-    while ((u /= 10) != 0);
-    if (v < 0)
-        at[used++] = '-';
-    while (n > 0)
-        at[used++] = digits[--n];
-    return used;
-}
-
 static rd_kafka_resp_err_t fill(rd_kafka_headers_t *h,
                                 const struct ot_kafka_slot *s)
 {
@@ -74,9 +59,9 @@ static rd_kafka_resp_err_t fill(rd_kafka_headers_t *h,
     ot_uuid_text(e->id, text);
     rd_kafka_resp_err_t err =
         add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, text, 36);
-    size_t n = put_number(text, s->fence);
+    size_t n = ot_decimal(text, s->fence);
     text[n++] = '.';
-    n += put_number(text + n, e->seq);
+    n += ot_decimal(text + n, e->seq);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         err = add(h, OT_HEADER_ORDER, sizeof(OT_HEADER_ORDER) - 1, text, n);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR && e->type.p != NULL)
@@ -95,7 +80,9 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
     struct ot_kafka_slot *s = &k->slots[slot];
     struct ot_kafka_topic *t = s->topic;
     const struct ot_event *e = s->event;
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(8);
+    /* librdkafka makes room for so many; it grows. */
+    rd_kafka_headers_t *headers =
+        rd_kafka_headers_new(e->headers.p != NULL ? 8 : 4);
     rd_kafka_resp_err_t err = fill(headers, s);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         /* Without a flag the payload stays ours: it is not copied, and the
