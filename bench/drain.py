@@ -1,195 +1,182 @@
-"""events/s of a relay that drains a backlog, beside a bare librdkafka producer
+"""events/s of a relay that drains a backlog, beside bare librdkafka and others
 
-A PostgreSQL and a Kafka of their own, on this machine. The log is filled
-once; each round drains it into a new topic with a new subscription, and the
-bare producer sends as many equal messages into another, one after the other,
-so that what else the machine does meets both. The time is that of the whole
+A PostgreSQL and a Kafka of their own, on this machine. A log is filled once;
+each round drains it into a new topic with a new subscription, and the others
+send as many equal messages into topics of theirs, one after the other, so that
+what else the machine does meets all of them. The time is that of the whole
 program, from start to exit. Every topic is counted afterwards.
 
 The relay gives every event two or three headers, which cost librdkafka more
-than anything else about a message of this size: so the bare producer runs with
-the same headers, and once more without any.
+than anything else about a small message: so the bare producer runs with the
+same headers, and once more without any.
 """
 
-import os
-import pathlib
-import shlex
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 
-import psycopg
-from bench_servers import read_settings, servers
-from kafka_server import version
-from topics import Topics
+from workload import (
+    KEYS,
+    ROOT,
+    bench_servers_up,
+    build,
+    median,
+    say,
+    spread,
+    table,
+    timed,
+)
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RELAY = ROOT / "build/release/outtray"
-SIZE, KEYS, PARTITIONS = 200, 1000, 6
+TITLES = {
+    "relay": "outtray relay",
+    "headers": "bare librdkafka, same headers",
+    "plain": "bare librdkafka, no headers",
+    "cursor": "cursor that loses events (C)",
+    "status": "status column, 1,000 a batch (C)",
+    "python": "status column, 100 a batch (Python)",
+}
+# size of a payload, events of a full run, keys, rounds that count
+SHAPES = {
+    "200 B": (200, 1_000_000, KEYS, 3),
+    "50 B": (50, 600_000, KEYS, 2),
+    "1 kB": (1024, 200_000, KEYS, 2),
+    "16 kB": (16384, 20_000, KEYS, 2),
+    "200 B, one key": (200, 300_000, 1, 2),
+}
+REFERENCES = {"cursor": 5000, "status": 1000, "python": 100}
 
-FILL = """
-INSERT INTO outtray.event (topic, key, type, payload)
-SELECT 'orders', 'k' || i %% %(keys)s, 'order.created',
-       convert_to(substr(md5(i || 'a') || md5(i || 'b') || md5(i || 'c')
-           || md5(i || 'd') || md5(i || 'e') || md5(i || 'f')
-           || md5(i || 'g'), 1, %(size)s), 'UTF8')
-FROM generate_series(1, %(events)s) i
+LOG = """
+CREATE TABLE {name} (seq bigint PRIMARY KEY, topic text NOT NULL, key text,
+    type text, payload bytea, status smallint NOT NULL DEFAULT 0)
+    WITH (fillfactor = 90);
+CREATE INDEX ON {name} (seq) WHERE status = 0;
+INSERT INTO {name} SELECT seq, topic, key, type, payload FROM {outbox}.event
+    WHERE seq <= {events};
+CREATE TABLE {name}_cursor AS SELECT 0::bigint AS position;
+VACUUM ANALYZE {name};
+CHECKPOINT
 """
 
 
-def build_bare_producer():
-    program = ROOT / "build/release/bare_producer"
-    flags = subprocess.check_output(
-        ["pkg-config", "--cflags", "--libs", "rdkafka"], text=True
+class Sides:
+    """The commands that are compared, on one shape of events."""
+
+    def __init__(self, bench, outbox, shape, events):
+        self.bench, self.outbox, self.events = bench, outbox, events
+        self.size, self.keys = shape[0], shape[2]
+        self.bare = build("bare_producer.c", "rdkafka")
+        self.reference = build("reference_relay.c", "rdkafka", "libpq")
+
+    def command(self, kind, topic, events):
+        brokers = self.bench.kafka.bootstrap
+        if kind == "relay":
+            return [*self.bench.relay(self.outbox, topic), "--until-empty"]
+        if kind in ("headers", "plain"):
+            return [self.bare, brokers, topic, events, self.size, self.keys, kind]
+        log = self.log(kind, events)
+        common = [brokers, topic, self.bench.url, log]
+        if kind == "python":
+            return [sys.executable, ROOT / "bench/python_relay.py", *common, events]
+        return [self.reference, kind, *common, REFERENCES[kind], events]
+
+    def log(self, kind, events):
+        """A table for a reference: one with a status is used once."""
+        name = f"{self.outbox}_{kind}"
+        self.bench.query(f"DROP TABLE IF EXISTS {name}, {name}_cursor")
+        values = {"name": name, "outbox": self.outbox, "events": events}
+        for statement in LOG.format(**values).split(";"):
+            self.bench.query(statement)
+        return name
+
+    def run(self, kind):
+        # What needs long per event gets fewer of them.
+        events = self.events
+        if kind in ("status", "python"):
+            events = max(events // 10, min(events, 5000))
+        topic = self.bench.topic()
+        command = self.command(kind, topic, events)
+        before = self.bench.servers_cpu()
+        run = timed(command)
+        after = self.bench.servers_cpu()
+        arrived = self.bench.count(topic)
+        if arrived != events:
+            raise RuntimeError(f"{kind}: {arrived} of {events} events arrived")
+        us = 1e6 / events
+        return {
+            "events_per_s": events / run["seconds"],
+            "cpu_us": run["cpu_s"] * us,
+            "postgresql_us": (after["postgresql_s"] - before["postgresql_s"]) * us,
+            "broker_us": (after["broker_s"] - before["broker_s"]) * us,
+            "rss_mb": run["rss_mb"],
+        }
+
+
+def one_shape(bench, title, shape, events, rounds):
+    outbox = bench.outbox(
+        f"drain_{list(SHAPES).index(title)}", events, shape[0], shape[2]
     )
-    source = ROOT / "bench/bare_producer.c"
-    command = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", source, "-o", program]
-    subprocess.run([*command, *shlex.split(flags)], check=True)
-    return program
-
-
-def timed(command, env=None):
-    """(wall seconds, processor seconds) of a command that must succeed."""
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        child = subprocess.Popen(
-            list(map(str, command)),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-            raise RuntimeError(f"{shlex.join(map(str, command))}\n{text}")
-    return wall, usage.ru_utime + usage.ru_stime
-
-
-def relay_command(url, topics, name, topic):
-    command = [RELAY, "relay", "--until-empty", "--quiet", "--store", url]
-    command += ["--sink", topics.url, "--subscription", name]
-    return [*command, "--set", f"sink.topic={topic}", "--set", "prune.enabled=false"]
-
-
-def count(topics, topic):
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": topics.bootstrap, "group.id": "count"})
-    total = 0
-    for partition in range(PARTITIONS):
-        part = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(part, 10)
-        total += high - low
-    consumer.close()
-    return total
-
-
-def one(kind, command, events, topics, topic):
-    wall, cpu = timed(command)
-    arrived = count(topics, topic)
-    if arrived != events:
-        raise RuntimeError(f"{kind}: {arrived} of {events} events are in {topic}")
-    return {"seconds": wall, "events_per_s": events / wall, "cpu_s": cpu}
+    sides = Sides(bench, outbox, shape, events)
+    kinds = ["relay", "headers", "plain"]
+    if title == "200 B":
+        kinds += REFERENCES
+    runs = {kind: [] for kind in kinds}
+    # Round 0 warms the broker and the database up and is not counted.
+    for turn in range(rounds + 1):
+        for kind in kinds:
+            if turn == 0 and kind in REFERENCES:
+                continue
+            run = sides.run(kind)
+            say(f"{title}, round {turn}, {kind}: {run['events_per_s']:,.0f} events/s")
+            if turn:
+                runs[kind].append(run)
+    bench.query(f"DROP SCHEMA {outbox} CASCADE")
+    return {"events": events, "rounds": rounds, **summary(runs)}
 
 
 def summary(runs):
-    rates = [run["events_per_s"] for run in runs]
-    middle = statistics.median(rates)
-    return {
-        "events_per_s": round(middle),
-        "spread": round((max(rates) - min(rates)) / middle, 3),
-        "cpu_us_per_event": None,
-        "runs": [{k: round(v, 3) for k, v in run.items()} for run in runs],
-    }
+    found = {}
+    for kind, rounds in runs.items():
+        found[kind] = {name: round(median(rounds, name), 2) for name in rounds[0]}
+        found[kind]["spread"] = round(spread(rounds, "events_per_s"), 3)
+        if kind != "relay":
+            # Of the same round, so that what else ran meets both.
+            ratios = [
+                {"ratio": a["events_per_s"] / b["events_per_s"]}
+                for a, b in zip(runs["relay"], rounds, strict=True)
+            ]
+            found[kind]["relay_is"] = round(median(ratios, "ratio"), 3)
+    return found
 
 
 def measure(options):
-    bare = build_bare_producer()
-    settings = read_settings(ROOT / "bench/postgresql.conf")
-    properties = (ROOT / "bench/kafka.properties").read_text()
-    with servers(settings, properties) as (pg, kafka):
-        topics = Topics(kafka.bootstrap)
-        fill(pg.url, options.events)
-        results = {"relay": [], "headers": [], "bare": []}
-        # Round 0 warms the broker and the database up and is not counted.
-        for turn in range(options.repeat + 1):
-            for kind in results:
-                topic = topics.topic(PARTITIONS, name=f"{kind}.{turn}")
-                if kind == "relay":
-                    command = relay_command(pg.url, topics, f"turn{turn}", topic)
-                else:
-                    command = [bare, kafka.bootstrap, topic, options.events]
-                    command += [SIZE, KEYS, "headers" if kind == "headers" else "plain"]
-                run = one(kind, command, options.events, topics, topic)
-                print(
-                    f"  {kind} {turn}: {run['events_per_s']:,.0f} events/s",
-                    file=sys.stderr,
-                )
-                if turn:
-                    results[kind].append(run)
-        return report(pg.url, options.events, results)
-
-
-def fill(url, events):
-    timed([RELAY, "init", "--quiet", "--store", url])
-    with psycopg.connect(url, autocommit=True) as connection:
-        values = {"keys": KEYS, "size": SIZE, "events": events}
-        connection.execute(FILL, values)
-        connection.execute("VACUUM ANALYZE outtray.event")
-        connection.execute("CHECKPOINT")
-
-
-def report(url, events, results):
-    with psycopg.connect(url) as connection:
-        (postgresql,) = connection.execute("SHOW server_version").fetchone()
-    result = {
-        "events": events,
-        "payload_bytes": SIZE,
-        "keys": KEYS,
-        "partitions": PARTITIONS,
-        "postgresql": postgresql.split()[0],
-        "kafka": version(),
-        "processors": os.cpu_count(),
-    }
-    for kind, runs in results.items():
-        result[kind] = summary(runs)
-        cpu = statistics.median(run["cpu_s"] for run in runs)
-        result[kind]["cpu_us_per_event"] = round(cpu / events * 1e6, 2)
-    for kind, name in (("headers", "ratio"), ("bare", "ratio_without_headers")):
-        ratio = result["relay"]["events_per_s"] / result[kind]["events_per_s"]
-        result[name] = round(ratio, 3)
-    return result
+    with bench_servers_up() as bench:
+        result = {"machine": bench.machine(), "shapes": {}}
+        for title, shape in SHAPES.items():
+            events = options.events or shape[1]
+            rounds = options.repeat or shape[3]
+            if options.quick:
+                events, rounds = min(events, 10_000, shape[1]), 1
+            result["shapes"][title] = one_shape(bench, title, shape, events, rounds)
+        return result
 
 
 def show(result):
-    print(
-        f"drain: {result['events']:,} events of {result['payload_bytes']} B, "
-        f"{result['keys']:,} keys, {result['partitions']} partitions; PostgreSQL "
-        f"{result['postgresql']}, Kafka {result['kafka']}, "
-        f"{result['processors']} processors"
-    )
-    turns = range(1, len(result["relay"]["runs"]) + 1)
-    head = "".join(f"{f'run {turn}':>11}" for turn in turns)
-    print(f"{'events/s':16}{head}{'median':>11}{'spread':>9}{'cpu/event':>12}")
-    titles = {
-        "relay": "outtray relay",
-        "headers": "bare librdkafka",
-        "bare": "no headers",
-    }
-    for kind, title in titles.items():
-        part = result[kind]
-        cells = "".join(f"{run['events_per_s']:>11,.0f}" for run in part["runs"])
-        print(
-            f"{title:16}{cells}{part['events_per_s']:>11,}{part['spread']:>9.0%}"
-            f"{part['cpu_us_per_event']:>9} us"
-        )
-    print(
-        f"ratio {result['ratio']:.2f} of the bare producer with the same "
-        f"headers, {result['ratio_without_headers']:.2f} of one without"
-    )
+    for title, shape in result["shapes"].items():
+        print(f"\n{title}: {shape['events']:,} events, {shape['rounds']} rounds")
+        rows = []
+        for kind, name in TITLES.items():
+            if kind not in shape:
+                continue
+            part = shape[kind]
+            rows.append(
+                [
+                    name,
+                    f"{part['events_per_s']:,.0f}",
+                    f"{part['spread']:.0%}",
+                    f"{part['relay_is']:.2f}" if "relay_is" in part else "",
+                    part["cpu_us"],
+                    part["postgresql_us"],
+                    part["broker_us"],
+                    f"{part['rss_mb']:.0f}",
+                ]
+            )
+        head = ["", "events/s", "spread", "outtray/it", "its us/event"]
+        table([*head, "PostgreSQL", "broker", "RSS MB"], rows)

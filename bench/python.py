@@ -18,14 +18,11 @@ import tempfile
 import time
 import uuid
 
-import drain
 import psycopg
 import python_package
-from bench_servers import read_settings, servers
-from topics import Topics
+import workload
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAYLOAD = os.urandom(drain.SIZE)
+PAYLOAD = os.urandom(200)
 CALLS = 100  # of a round of single calls
 MANY = 1000  # events of one enqueue_many
 # name: (what is wanted, of what)
@@ -308,18 +305,18 @@ def python(program, *arguments):
     return json.loads(done.stdout)
 
 
-def measure_relay(url, topics, events, rounds):
+def measure_relay(bench, events, rounds):
     found = {"python": [], "command": []}
     for number in range(rounds + 1):
         for kind in found:
-            topic = topics.topic(drain.PARTITIONS, name=f"{kind}.{number}")
+            topic = bench.topic()
             name = f"{kind}{number}"
             if kind == "python":
-                seconds = python(RELAY, url, topics.url, name, topic)
+                seconds = python(RELAY, bench.url, bench.topics.url, name, topic)
             else:
-                command = drain.relay_command(url, topics, name, topic)
-                seconds, _ = drain.timed(command)
-            if drain.count(topics, topic) != events:
+                command = bench.relay("outtray", topic, subscription=name)
+                seconds = workload.timed([*command, "--until-empty"])["seconds"]
+            if bench.count(topic) != events:
                 raise RuntimeError(f"{kind}: not all events are in {topic}")
             if number:
                 found[kind].append(events / seconds)
@@ -351,15 +348,16 @@ def measure_script(url, events, rounds):
 
 def measure(options):
     python_package.install()
-    settings = read_settings(ROOT / "bench/postgresql.conf")
-    properties = (ROOT / "bench/kafka.properties").read_text()
-    rounds, result = options.repeat, {"events": options.events}
-    with servers(settings, properties) as (pg, kafka):
-        drain.fill(pg.url, options.events)
+    events = options.events or (20_000 if options.quick else 200_000)
+    rounds, result = options.repeat or (1 if options.quick else 3), {"events": events}
+    with workload.bench_servers_up() as bench:
+        result["machine"] = bench.machine()
+        bench.outbox("outtray", events)
         with tempfile.TemporaryDirectory() as folder:
             path = f"{folder}/shop.db"
-            drain.timed([drain.RELAY, "init", "--quiet", "--store", f"sqlite:{path}"])
-            drivers = Drivers(pg.url, path)
+            init = [workload.RELAY, "init", "--quiet", "--store", f"sqlite:{path}"]
+            workload.timed(init)
+            drivers = Drivers(bench.url, path)
             tell("builder")
             result["builder"] = measure_builder(rounds)
             result["enqueue"] = {}
@@ -369,10 +367,9 @@ def measure(options):
             tell("enqueue_many")
             result["many"] = measure_many(drivers, 3 * rounds)
         tell("relay")
-        topics = Topics(kafka.bootstrap)
-        result["relay"] = measure_relay(pg.url, topics, options.events, rounds)
+        result["relay"] = measure_relay(bench, events, rounds)
         tell("script")
-        result["script"] = measure_script(pg.url, options.events, rounds)
+        result["script"] = measure_script(bench.url, events, rounds)
     result["python"] = sys.version.split()[0]
     result["processors"] = os.cpu_count()
     return result
@@ -391,8 +388,8 @@ def line(title, value, unit, ratio=None):
 
 def show(result):
     print(
-        f"python {result['python']}: {result['events']:,} events of {drain.SIZE} B, "
-        f"{drain.KEYS:,} keys; {result['processors']} processors"
+        f"python {result['python']}: {result['events']:,} events of {len(PAYLOAD)} B, "
+        f"{workload.KEYS:,} keys; {result['processors']} processors"
     )
     print(f"{'':22}{'median':>12} {'':12}{'spread':>7}{'ratio':>12}{'spread':>7}")
     heading("builder")

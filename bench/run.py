@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""./dev bench [NAME...] [--json]: runs benchmarks, each a module beside this
-file with a function measure(options). Without NAME it lists them."""
+"""./dev bench [NAME...] [--quick] [--json]: runs benchmarks, each a module
+beside this file with measure(options) and show(result). `all` is all of them;
+without NAME it lists them. Results also go to bench/results/NAME.json."""
 
 import argparse
 import importlib
@@ -11,28 +12,40 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "bench")]
 
-BENCHMARKS = ["drain", "python"]
+BENCHMARKS = ["drain", "latency", "enqueue-tax", "cost", "flat", "idle", "sqlite"]
+BENCHMARKS += ["python"]
+
+
+def module(name):
+    return importlib.import_module(name.replace("-", "_"))
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench")
-    parser.add_argument("name", nargs="*", choices=[*BENCHMARKS, []])
+    parser.add_argument("name", nargs="*", choices=[*BENCHMARKS, "all", []])
     parser.add_argument("--json", action="store_true", help="one object a line")
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="is it well? a minute")
+    parser.add_argument("--events", type=int, help="instead of the usual number")
+    parser.add_argument("--repeat", type=int, help="rounds that count")
     options = parser.parse_args()
     if not options.name:
         for name in BENCHMARKS:
-            title = importlib.import_module(name).__doc__.splitlines()[0]
-            print(f"{name:10} {title}")
+            print(f"{name:12} {module(name).__doc__.splitlines()[0]}")
         return 0
-    for name in options.name:
-        module = importlib.import_module(name)
-        result = module.measure(options)
+    names = BENCHMARKS if "all" in options.name else options.name
+    for name in names:
+        result = {"benchmark": name, "quick": options.quick}
+        result |= module(name).measure(options)
+        if not options.quick:
+            folder = ROOT / "bench/results"
+            folder.mkdir(exist_ok=True)
+            text = json.dumps(result, indent=1)
+            (folder / f"{name}.json").write_text(text + "\n")
         if options.json:
-            print(json.dumps({"benchmark": name, **result}), flush=True)
+            print(json.dumps(result), flush=True)
         else:
-            module.show(result)
+            print(f"== {name}: {module(name).__doc__.splitlines()[0]}")
+            module(name).show(result)
     return 0
 
 

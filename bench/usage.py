@@ -39,7 +39,11 @@ def cpu_seconds(pid):
 
 def peak_bytes(pid):
     """The largest resident memory of a process so far."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+    try:
+        text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    for line in text.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0

@@ -10,6 +10,9 @@ NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl o
 # shellcheck disable=SC2034
 NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks nginx"
 
+# shellcheck disable=SC2034
+NEEDS_BENCH="valgrind strace"
+
 # have NEED: is it here?
 have() {
     case $1 in

@@ -1,0 +1,53 @@
+"""Instructions per event: the slope between two runs under callgrind."""
+
+import re
+import subprocess
+import tempfile
+
+LINE = re.compile(r"\s*([\d,]+)\s.*\[(.*)\]$")
+GROUPS = ("libcrypto", "liblz4", "librdkafka", "libpq", "libsqlite3", "libc")
+
+
+def group_of(path):
+    """Whose instructions: own code, or a library's."""
+    name = path.rpartition("/")[2]
+    for group in GROUPS:
+        if name.startswith((f"{group}.", f"{group}-")):
+            return group
+    return "own" if name.startswith(("outtray", "liboutt")) else "other"
+
+
+def instructions(command):
+    """{group: instructions} of a run."""
+    with tempfile.NamedTemporaryFile() as out:
+        tool = ["valgrind", "--tool=callgrind", "-q"]
+        tool += [f"--callgrind-out-file={out.name}"]
+        done = subprocess.run(
+            [*tool, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
+        text = subprocess.run(
+            ["callgrind_annotate", "--threshold=100", "--show-percs=no", out.name],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    found = {}
+    for line in text.splitlines():
+        match = LINE.match(line)
+        if match:
+            group = group_of(match[2])
+            found[group] = found.get(group, 0) + int(match[1].replace(",", ""))
+    return found
+
+
+def slope(run, few, many):
+    """{group: instructions per event}; run(events) is one run's."""
+    a, b = run(few), run(many)
+    per = {name: (b.get(name, 0) - a.get(name, 0)) / (many - few) for name in b}
+    found = {name: round(value) for name, value in per.items() if value >= 1}
+    return {"total": round(sum(per.values())), **found}

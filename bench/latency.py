@@ -1,0 +1,83 @@
+"""ms from commit to consumer, open loop by schedule; the first event after idle
+
+Events are committed one a transaction at fixed times, whatever became of those
+before them. `commit` counts from the return of the commit, `due` from the
+moment the event was due. The relay has its default settings (`tuned`: it looks
+every ms). The producer, PostgreSQL, relay, broker and consumer share the
+machine.
+"""
+
+import time
+
+from workload import background, bench_servers_up, build, say, table, timed
+
+INSERT = (
+    "INSERT INTO {outbox}.event (topic, key, type, payload) VALUES "
+    "('orders', 'k' || (random() * 1000)::int, 'order.created', "
+    "convert_to($1::text, 'UTF8'))"
+)
+TUNED = ("relay.poll_min_ms=1",)
+# title: events/s, seconds, seconds not counted, connections, settings
+PLANS = {
+    "100/s": (100, 20, 3, 1, ()),
+    "500/s": (500, 20, 3, 2, ()),
+    "500/s tuned": (500, 20, 3, 2, TUNED),
+    "5,000/s": (5000, 15, 3, 8, ()),
+    "after idle": (0.5, 24, 2, 1, ()),
+}
+
+
+def one(bench, program, name, plan, quick):
+    rate, seconds, warm, connections, settings = plan
+    if quick:
+        seconds, warm = (7, 1) if rate >= 1 else (8, 2)
+    outbox = bench.outbox(name, 0)
+    topic = bench.topic()
+    with background(bench.relay(outbox, topic, settings)) as relay:
+        time.sleep(1)
+        before, relay_before = bench.servers_cpu(), relay.cpu()
+        started = time.monotonic()
+        command = [program, bench.kafka.bootstrap, topic, bench.url]
+        command += [INSERT.format(outbox=outbox), rate, int(rate * seconds)]
+        command += [int(rate * warm), connections]
+        text = timed(command)["output"]
+        passed = time.monotonic() - started
+        after, relay_after = bench.servers_cpu(), relay.cpu()
+    found = {
+        key: float(value) for key, value in (line.split() for line in text.splitlines())
+    }
+    used = {key: after[key] - before[key] for key in after}
+    return {
+        **found,
+        "relay_cpu": round((relay_after - relay_before) / passed, 3),
+        "postgresql_cpu": round(used["postgresql_s"] / passed, 3),
+        "broker_cpu": round(used["broker_s"] / passed, 3),
+    }
+
+
+def measure(options):
+    program = build("load.c", "rdkafka", "libpq")
+    with bench_servers_up() as bench:
+        result = {"machine": bench.machine(), "plans": {}}
+        say("warming up")
+        one(bench, program, "latency_warm", (500, 6, 1, 2, ()), options.quick)
+        for i, (title, plan) in enumerate(PLANS.items()):
+            say(title)
+            result["plans"][title] = one(
+                bench, program, f"latency_{i}", plan, options.quick
+            )
+        return result
+
+
+def show(result):
+    rows = []
+    for title, part in result["plans"].items():
+        row = [title]
+        for name in ("p50", "p99", "p99_9"):
+            row.append(f"{part[f'commit_{name}']:.2f}")
+        for name in ("p50", "p99", "p99_9"):
+            row.append(f"{part[f'due_{name}']:.2f}")
+        row += [f"{part[f'{name}_cpu']:.0%}" for name in ("relay", "postgresql")]
+        rows.append(row)
+    head = ["ms", "commit p50", "p99", "p99.9", "due p50", "p99", "p99.9"]
+    table([*head, "relay CPU", "PostgreSQL"], rows)
