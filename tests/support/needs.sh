@@ -17,7 +17,8 @@ NEEDS_BENCH="valgrind strace"
 have() {
     case $1 in
     cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | openssl | clang-tidy | \
-        debootstrap | gcovr | swig | lua5.4 | luajit | busted | luarocks)
+        debootstrap | gcovr | swig | lua5.4 | luajit | busted | luarocks | valgrind | \
+        strace)
         command -v "$1"
         ;;
     pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
@@ -99,6 +100,8 @@ describe() {
     clang-tidy) title="clang-tidy" packages="clang clang-tidy" ;;
     debootstrap) title=debootstrap packages=debootstrap ;;
     gcovr) title="gcovr" packages=gcovr ;;
+    valgrind) title="Valgrind" packages=valgrind ;;
+    strace) title="strace" packages=strace ;;
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
