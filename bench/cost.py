@@ -6,22 +6,13 @@ length, so that starting and stopping does not count.
 """
 
 import collections
-import os
 import re
-import subprocess
 import tempfile
 
-from callgrind import instructions, slope
-from workload import ROOT, bench_servers_up, table, timed
+from counters import allocations, build_counter, instructions, slope
+from workload import bench_servers_up, table, timed
 
 BATCH = 5000  # relay.batch_events
-
-
-def allocations(command, library):
-    with tempfile.NamedTemporaryFile("r") as out:
-        env = {**os.environ, "LD_PRELOAD": str(library), "ALLOCATIONS_TO": out.name}
-        timed(command, env)
-        return int(out.read())
 
 
 def system_calls(command):
@@ -133,14 +124,6 @@ def measure(options):
         result["server"] = server_side(bench, relays, many)
         result["per_million"] = processors(bench, relays, long)
         return result
-
-
-def build_counter():
-    library = ROOT / "build/release/allocations.so"
-    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra"]
-    command += ["-shared", "-fPIC", ROOT / "bench/allocations.c", "-o", library]
-    subprocess.run([*command, "-ldl"], check=True)
-    return library
 
 
 def show(result):

@@ -9,7 +9,6 @@ distance of the fastest and the slowest round by the median.
 import asyncio
 import json
 import os
-import pathlib
 import sqlite3
 import statistics
 import subprocess

@@ -1,9 +1,12 @@
-"""Instructions per event: the slope between two runs under callgrind."""
+"""Counts of a program that do not depend on what else the machine does."""
 
+import os
+import pathlib
 import re
 import subprocess
 import tempfile
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 LINE = re.compile(r"\s*([\d,]+)\s.*\[(.*)\]$")
 GROUPS = ("libcrypto", "liblz4", "librdkafka", "libpq", "libsqlite3", "libc")
 
@@ -51,3 +54,25 @@ def slope(run, few, many):
     per = {name: (b.get(name, 0) - a.get(name, 0)) / (many - few) for name in b}
     found = {name: round(value) for name, value in per.items() if value >= 1}
     return {"total": round(sum(per.values())), **found}
+
+
+def build_counter():
+    library = ROOT / "build/release/allocations.so"
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra"]
+    command += ["-shared", "-fPIC", ROOT / "bench/allocations.c", "-o", library]
+    subprocess.run([*command, "-ldl"], check=True)
+    return library
+
+
+def allocations(command, library):
+    """What a run allocates; library is that of build_counter."""
+    with tempfile.NamedTemporaryFile("r") as out:
+        env = {**os.environ, "LD_PRELOAD": str(library), "ALLOCATIONS_TO": out.name}
+        subprocess.run(
+            list(map(str, command)),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        return int(out.read())
