@@ -16,7 +16,6 @@ enum ot_conf_type {
 
 enum ot_conf_flags {
     OT_CONF_SECRET = 1,     /* never printed; env: and file: are followed */
-    OT_CONF_RELOADABLE = 2, /* changes without a restart */
 };
 
 /* One row of the table: src/conf/keys.def. */

@@ -2,14 +2,13 @@
 #include "conf/object.h"
 
 static const struct ot_conf_key keys[] = {
-#define TEXT       OT_CONF_TEXT
-#define INT        OT_CONF_INT
-#define BOOL       OT_CONF_BOOL
-#define CHOICE     OT_CONF_CHOICE
-#define MS         OT_CONF_MS
-#define BYTES      OT_CONF_BYTES
-#define SECRET     OT_CONF_SECRET
-#define RELOADABLE OT_CONF_RELOADABLE
+#define TEXT   OT_CONF_TEXT
+#define INT    OT_CONF_INT
+#define BOOL   OT_CONF_BOOL
+#define CHOICE OT_CONF_CHOICE
+#define MS     OT_CONF_MS
+#define BYTES  OT_CONF_BYTES
+#define SECRET OT_CONF_SECRET
 #define OT_KEY(name, type, fallback, min, max, choices, flags, doc) \
     {name, type, fallback, min, max, choices, flags, doc},
 #include "conf/keys.def"
