@@ -1,10 +1,10 @@
 """status, show, explain, tail, dead."""
 
-import os
-import pty
 import signal
 import subprocess
 import time
+
+from program import on_terminal
 
 NUMBERS = {
     "pending": int, "oldest_age_s": float, "position": int, "last_seq": int,
@@ -199,32 +199,6 @@ def test_full_disk(sqlite_shop):
         )
     assert done.returncode == 74
     assert b"No space left" in done.stderr
-
-
-def on_terminal(program, *words, env=None):
-    """What a person sees, both outputs together."""
-    leader, follower = pty.openpty()
-    run = subprocess.Popen(
-        [program.path, *words],
-        cwd=program.folder,
-        env=program.environment(env),
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    seen = b""
-    while True:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    os.close(leader)
-    assert run.wait(20) == 0, seen
-    return seen.decode().replace("\r\n", "\n")
 
 
 def test_hints_are_for_terminals(outtray, sqlite_url):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -148,3 +149,29 @@ class Program:
                 except subprocess.TimeoutExpired:
                     one.kill()
             assert "Sanitizer" not in one.stderr, one.stderr
+
+
+def on_terminal(program, *words, env=None, stdin=None):
+    """What a person sees, both outputs together. stdin: a file, instead."""
+    leader, follower = pty.openpty()
+    run = subprocess.Popen(
+        [program.path, *words],
+        cwd=program.folder,
+        env=program.environment(env),
+        stdin=stdin or follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(leader)
+    assert run.wait(20) == 0, seen
+    return seen.decode().replace("\r\n", "\n")

@@ -165,10 +165,10 @@ static void report(struct ot_cli *cli, enum ot_verb verb, int64_t n, bool dry,
     const char *name = ot_verb_name(verb);
     char text[32];
     if (cli->json) {
-        ot_out_json(cli, json_pack("{s:s,s:s,s:I,s:b,s:b}", "verb", name,
+        json_t *events = n >= 0 ? json_integer((json_int_t)n) : NULL;
+        ot_out_json(cli, json_pack("{s:s,s:s,s:o*,s:b,s:b}", "verb", name,
                                    "subscription", subscription, "events",
-                                   (json_int_t)n, "dry_run", dry, "applied",
-                                   applied));
+                                   events, "dry_run", dry, "applied", applied));
         return;
     }
     if (n >= 0)

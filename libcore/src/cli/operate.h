@@ -13,6 +13,9 @@ int ot_operate_subscription(struct ot_cli *, enum ot_verb);
 int ot_operate_ask(struct ot_cli *, enum ot_verb, const int64_t *seqs, size_t n,
                    bool *applied);
 
+#define OT_OPERATE_JSON                                                      \
+    "With --json: one object with verb, subscription, events (how many are " \
+    "meant), dry_run and applied (false: a relay runs and will do it)."
 extern const struct ot_cli_option ot_operate_options[];
 extern const int ot_operate_codes[];
 

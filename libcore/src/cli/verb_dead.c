@@ -84,7 +84,7 @@ const struct ot_cli_verb ot_cli_verb_dead = {
         "failed by itself for longer than retry.max_age_ms. It is kept until "
         "redrive sends it again or skip gives it up; under on_reject = park "
         "later events of its key wait for that. With --json: one object a "
-        "line.",
+        "line, as from show.",
     .options = options,
     .example = "outtray dead --topic orders.created",
     .run = run,

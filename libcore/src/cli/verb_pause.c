@@ -17,7 +17,9 @@ const struct ot_cli_verb ot_cli_verb_pause = {
     .purpose =
         "Nothing is lost and no attempt is counted: events stay pending until "
         "outtray resume. The pause is kept in the database, so it outlives "
-        "restarts of the relay. Enqueuing is not touched.",
+        "restarts of the relay. Enqueuing is not touched. With --json: one "
+        "object with verb, subscription, dry_run (false) and applied (false: a "
+        "relay runs and will do it).",
     .example = "outtray pause --subscription main",
     .codes = ot_operate_codes,
     .run = run,

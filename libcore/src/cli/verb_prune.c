@@ -122,7 +122,8 @@ const struct ot_cli_verb ot_cli_verb_prune = {
         "Counts, then deletes in small batches with a pause between them "
         "(prune.batch, prune.pause_ms). What some subscription has not passed, "
         "or holds, is never deleted. A running relay does the same by itself "
-        "unless prune.enabled is false.",
+        "unless prune.enabled is false. With --json: one object with found, "
+        "deleted and dry_run.",
     .options = options,
     .example = "outtray prune --older-than 7d --dry-run",
     .codes = codes,

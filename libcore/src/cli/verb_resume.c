@@ -14,7 +14,9 @@ static int run(struct ot_cli *cli, int argc, char **argv)
 const struct ot_cli_verb ot_cli_verb_resume = {
     .name = "resume",
     .summary = "deliver a paused subscription again",
-    .purpose = "Goes on where outtray pause stopped it.",
+    .purpose =
+        "Goes on where outtray pause stopped it. With --json: one object, "
+        "as from pause.",
     .example = "outtray resume --subscription main",
     .codes = ot_operate_codes,
     .run = run,

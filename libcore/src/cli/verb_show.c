@@ -45,8 +45,15 @@ const struct ot_cli_verb ot_cli_verb_show = {
     .group = "look",
     .summary = "one event and what became of it",
     .usage = "ID|SEQ",
-    .purpose = "The event with its fate in the subscription (--subscription, "
-               "main by default). The payload is shown only when asked for.",
+    .purpose =
+        "The event with its fate in the subscription (--subscription, "
+        "main by default). The payload is shown only when asked for. "
+        "With --json: one object with seq, id, topic, key, type, "
+        "headers, created_at, deliver_at, payload_bytes, fate, held "
+        "(null, or state, holds_key, attempts, next_attempt_at, "
+        "first_error_at, last_error_at, error_code and error), for a "
+        "pending event in_gap, and the payload if asked for: payload, or "
+        "payload_base64 where it is not UTF-8.",
     .options = options,
     .example = "outtray show 019abc12-3456-7000-8000-000000000001 --payload\n"
                "outtray show 42 --raw > payload.bin",

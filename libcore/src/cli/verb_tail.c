@@ -150,7 +150,7 @@ const struct ot_cli_verb ot_cli_verb_tail = {
     .name = "tail",
     .summary = "the newest events of the log, and what is added",
     .purpose = "Reads the log, not the broker: it changes nothing and needs no "
-               "relay. With --json: one object a line.",
+               "relay. With --json: one object a line, as from show.",
     .options = options,
     .example = "outtray tail -f --topic orders.created --payload",
     .run = run,

@@ -15,7 +15,7 @@ enum ot_conf_type {
 };
 
 enum ot_conf_flags {
-    OT_CONF_SECRET = 1,     /* never printed; env: and file: are followed */
+    OT_CONF_SECRET = 1, /* never printed; env: and file: are followed */
 };
 
 /* One row of the table: src/conf/keys.def. */

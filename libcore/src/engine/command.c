@@ -115,7 +115,8 @@ static void apply(struct ot_engine *e, const struct ot_command *command)
 
 void ot_command_told(struct ot_engine *e, const struct ot_reply *reply)
 {
-    e->want_commands = false;
+    /* There may be more than one reply brings. */
+    e->want_commands = e->opt.apply_only && reply->commands.n > 0;
     e->commands_us =
         e->now_us + (e->opt.poll_max_us > 100000 ? e->opt.poll_max_us : 100000);
     for (size_t i = 0; i < reply->commands.n && !e->nomem; i++)
