@@ -122,17 +122,19 @@ class Pack:
             relay.kill()
 
 
-def settled(shop, traffic, kills, window=WINDOW, options=KEPT):
+def settled(shop, traffic, kills, seconds=40):
     """A relay that may live brings everything; nothing is lost, invented or
     out of order, and each kill repeated at most a window."""
     traffic.stop()
-    last = shop.relay(*options)
+    last = shop.relay(*KEPT)
     try:
-        tally = shop.tally(traffic)
+        tally = shop.tally(traffic, seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{last.stderr[-3000:]}") from None
+    # Before that a signal would end it at once.
+    last.wait_for(lambda: "relaying from" in last.stderr)
     last.stop(30)
-    return tally.good(duplicates=kills * window)
+    return tally.good(duplicates=kills * WINDOW)
 
 
 def until(condition, seconds=20, what="it"):

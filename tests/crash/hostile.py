@@ -20,9 +20,8 @@ FROM (SELECT 'bulk' || i AS key FROM generate_series(%(first)s::int, %(last)s) i
 """
 
 
-class HostileTraffic(Traffic):
-    """Half of the writers do not wait for their commits; some transactions are
-    prepared, and ended by somebody else."""
+class HastyTraffic(Traffic):
+    """Half of the writers do not wait for their commits."""
 
     def connect(self, writer):
         connection = super().connect(writer)
@@ -30,6 +29,10 @@ class HostileTraffic(Traffic):
             connection.execute("SET synchronous_commit = off")
             connection.commit()
         return connection
+
+
+class HostileTraffic(HastyTraffic):
+    """And some transactions are prepared, and ended by somebody else."""
 
     def end(self, connection, dice):
         if dice.random() < 0.05:

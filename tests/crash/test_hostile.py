@@ -14,8 +14,8 @@ from bouncer import Bouncer
 from fault_proxy import FaultProxy
 from hostile import Crowd, HostileTraffic
 
-SERVER_ROUNDS = 60 if campaign.LONG else 8
-NETWORK_ROUNDS = 120 if campaign.LONG else 14
+SERVER_ROUNDS = 40 if campaign.LONG else 8
+NETWORK_ROUNDS = 80 if campaign.LONG else 14
 BULK = 1000000 if campaign.LONG else 20000
 
 
@@ -163,7 +163,7 @@ def play(shop, make, faults, n, relays):
         traffic.stop()
     crowd.settle()
     crashes = len(order) + pack.kills + pack.pauses + relays
-    tally = campaign.settled(shop, traffic, crashes)
+    tally = campaign.settled(shop, traffic, crashes, 600 if campaign.LONG else 60)
     assert crowd.bulk_done and crowd.prepared > 0
     print(
         f"{n} faults, {pack.kills} kills of relays, {crowd.prepared} prepared, "

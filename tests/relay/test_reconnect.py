@@ -8,6 +8,7 @@ it has given it back."""
 
 import contextlib
 import os
+import resource
 import time
 
 import mortal
@@ -184,6 +185,18 @@ def very_far_away(case):
     yield
 
 
+def out_of_descriptors(case):
+    """The relay may open nothing more."""
+    what, pid = resource.RLIMIT_NOFILE, case.relay.pid
+    usual = resource.prlimit(pid, what)
+    resource.prlimit(pid, what, (3, usual[1]))
+    case.proxy.cut()
+    case.notices()
+    case.stands(1)
+    resource.prlimit(pid, what, usual)
+    yield
+
+
 # --- the server has other plans ----------------------------------------------
 
 
@@ -286,7 +299,14 @@ def role_setting(case, setting):
 
 
 def idle_session_timeout(case):
-    yield from role_setting(case, "idle_session_timeout = 40")
+    """Shorter than the pauses of the relay; how far it gets meanwhile is a
+    matter of speed."""
+    case.admin(f"ALTER ROLE {case.role} SET idle_session_timeout = 40")
+    case.terminate()
+    time.sleep(3)
+    case.admin(f"ALTER ROLE {case.role} RESET ALL")
+    case.terminate()
+    yield
 
 
 def idle_in_transaction_timeout(case):
@@ -344,6 +364,7 @@ CAUSES = [
     sliced,
     far_away,
     standing_still,
+    out_of_descriptors,
     terminated,
     renamed,
     no_connections_to_the_database,

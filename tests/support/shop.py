@@ -56,13 +56,14 @@ class Shop:
 
 
 class FileShop:
-    """The same in an SQLite file and a file of lines."""
+    """The same in an SQLite file, which may be on another disk, and a file of
+    lines."""
 
-    def __init__(self, outtray):
+    def __init__(self, outtray, disk=None):
         self.outtray = outtray
         folder = outtray.folder / f"t{os.urandom(4).hex()}"
         folder.mkdir()
-        self.file, self.out = folder / "shop.db", folder / "out"
+        self.file, self.out = (disk or folder) / "shop.db", folder / "out"
         outtray.env = {
             "OUTTRAY_STORE_URL": f"sqlite:{self.file}",
             "OUTTRAY_SINK_URL": f"file://{self.out}",
@@ -114,21 +115,25 @@ def connect(file):
 class FileTraffic(Traffic):
     """Writers on an SQLite file."""
 
-    def __init__(self, shop, keys=40, writers=1, pause=0.002, filler=""):
+    def __init__(self, shop, keys=40, writers=1, pause=0.002, filler="", again=False):
         self.shop = shop
         self.topic, self.keys, self.pause, self.filler = "orders", keys, pause, filler
         self.ending = threading.Event()
         self.rounds = 0
         self.failed = None
-        with contextlib.closing(connect(shop.file)) as connection:
-            connection.execute("CREATE TABLE ledger (key TEXT PRIMARY KEY, n INTEGER)")
-            connection.execute("CREATE TABLE truth (id TEXT, key TEXT, n INTEGER)")
-            for key in range(keys):
-                connection.execute("INSERT INTO ledger VALUES (?, 0)", [f"k{key}"])
+        if not again:
+            self.make_tables()
         self.threads = [
             threading.Thread(target=self._write, args=(seed,), daemon=True)
             for seed in range(writers)
         ]
+
+    def make_tables(self):
+        with contextlib.closing(connect(self.shop.file)) as connection:
+            connection.execute("CREATE TABLE ledger (key TEXT PRIMARY KEY, n INTEGER)")
+            connection.execute("CREATE TABLE truth (id TEXT, key TEXT, n INTEGER)")
+            for key in range(self.keys):
+                connection.execute("INSERT INTO ledger VALUES (?, 0)", [f"k{key}"])
 
     def _write(self, seed):
         dice = random.Random(seed)

@@ -82,15 +82,18 @@ def identity(message):
 class Traffic:
     """Writers on a database with an outbox, into one topic."""
 
-    def __init__(self, url, topic, keys=40, writers=2, pause=0.0, filler=""):
+    def __init__(
+        self, url, topic, keys=40, writers=2, pause=0.0, filler="", again=False
+    ):
         self.url, self.topic = url, topic
         self.keys, self.pause, self.filler = keys, pause, filler
         self.ending = threading.Event()
         self.errors = Counter()
         self.rounds = 0
         self.slowest = 0.0
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(TABLES.format(keys=keys))
+        if not again:  # the tables are there
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(TABLES.format(keys=keys))
         self.threads = [
             threading.Thread(target=self._write, args=(seed,), daemon=True)
             for seed in range(writers)
@@ -188,4 +191,4 @@ class Traffic:
         raise AssertionError(f"{left} events are left after {seconds} s")
 
     def tally(self, kafka):
-        return Tally(self.truth(), kafka.read(self.topic, seconds=60))
+        return Tally(self.truth(), kafka.read(self.topic, seconds=300))
