@@ -101,7 +101,7 @@ def processors(bench, relays, events):
 
 
 def measure(options):
-    few, many = (10_000, 20_000) if options.quick else (20_000, 60_000)
+    few, many = (10_000, 20_000) if options.quick else (10_000, 40_000)
     long = options.events or (20_000 if options.quick else 500_000)
     counter = build_counter()
     with bench_servers_up() as bench:
@@ -110,7 +110,10 @@ def measure(options):
         timed(relays.command(few, "kafka"))  # warms both servers up
         for sink in ("kafka", "null"):
             result[f"instructions_{sink}"] = slope(
-                lambda n, sink=sink: instructions(relays.command(n, sink)), few, many
+                lambda n, sink=sink: instructions(relays.command(n, sink)),
+                few,
+                many,
+                tries=1 if options.quick else 2,
             )
             counts = [
                 allocations(relays.command(n, sink), counter) for n in (few, many)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """./dev bench [NAME...] [--quick] [--json]: runs benchmarks, each a module
 beside this file with measure(options) and show(result). `all` is all of them;
-without NAME it lists them. Results also go to bench/results/NAME.json."""
+without NAME it lists them. Results also go to bench/results/NAME.json, from
+which `report` writes docs/performance.md."""
 
 import argparse
 import importlib
@@ -22,7 +23,7 @@ def module(name):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench")
-    parser.add_argument("name", nargs="*", choices=[*BENCHMARKS, "all", []])
+    parser.add_argument("name", nargs="*", choices=[*BENCHMARKS, "all", "report", []])
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--quick", action="store_true", help="is it well? a minute")
     parser.add_argument("--events", type=int, help="instead of the usual number")
@@ -31,6 +32,9 @@ def main():
     if not options.name:
         for name in BENCHMARKS:
             print(f"{name:12} {module(name).__doc__.splitlines()[0]}")
+        return 0
+    if options.name == ["report"]:
+        module("report").write()
         return 0
     names = BENCHMARKS if "all" in options.name else options.name
     for name in names:

@@ -1,0 +1,229 @@
+"""Writes docs/performance.md and its plots from bench/results/*.json."""
+
+import contextlib
+import importlib
+import io
+import json
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/performance.md"
+PLOTS = ROOT / "docs/performance"
+
+INTRO = """\
+# Performance
+
+This page is written by `./dev bench report` from `bench/results/*.json`, which
+`./dev bench all` leaves. Every benchmark starts a PostgreSQL and a Kafka of its
+own with the settings in `bench/` (durable: `fsync`, `synchronous_commit`,
+`acks=all`, idempotence), and runs the relay, the servers and the load on one
+machine. What is compared takes turns, so that what else the machine does meets
+all sides; trust the counts and the ratios more than the rates. Each result says
+how busy the machine was; a benchmark without a section here has no result yet
+that is worth keeping. `--quick` shows in a minute that a benchmark works, and
+leaves no result.
+
+## Headers, and what the bare producer is
+
+The relay gives every event the headers `id`, `outtray-order` and `type`. They
+are most of what a small message costs librdkafka 2.0.2: a bare producer of
+messages of 200 bytes needs 7,600 instructions for each without headers and
+14,100 with these three (about a thousand of them to write their text), five of
+six allocations are theirs, and they more than double its processor seconds. So there
+are two bare producers, both with the settings of the relay: one sends the same
+headers, which is the ceiling, the other none.
+"""
+
+DRAIN = """\
+`cursor` is what is left if nothing has to be safe: it reads behind the last
+seq and loses what commits late. `status` is the usual table with a status,
+claimed and marked in batches; the Python one is the usual program.
+"""
+
+COUNTS = """\
+Counted by callgrind and an allocation counter as the slope between two runs of
+different length, without the start and the end. `own` is the code of this
+project. The allocations are librdkafka's (the message, the list of its headers,
+each header) and libpq's (blocks of a result); the relay itself makes a few for a
+batch of 5,000. `tests/cost` keeps the counts from growing.
+"""
+
+OTHER_MALLOC = """\
+glibc's allocator is a good part of it: with `LD_PRELOAD=libjemalloc.so.2` (or
+mimalloc) the relay needs 10 to 15 % fewer processor seconds.
+"""
+
+SECTIONS = (
+    ("drain", "Drain", DRAIN),
+    ("latency", "Latency", ""),
+    ("cost", "What one event costs", COUNTS + "\n" + OTHER_MALLOC),
+    ("enqueue-tax", "What an event costs its transaction", ""),
+    ("flat", "What must not matter", ""),
+    ("idle", "Without work", ""),
+    ("sqlite", "SQLite", ""),
+)
+
+
+def module(name):
+    return importlib.import_module(name.replace("-", "_"))
+
+
+def load(name):
+    path = ROOT / f"bench/results/{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def shown(name, result):
+    """What the benchmark prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        module(name).show(result)
+    return out.getvalue().strip("\n")
+
+
+def method(name):
+    """The description of a benchmark, without its title."""
+    _, _, text = module(name).__doc__.partition("\n\n")
+    return text.strip()
+
+
+def machine(result):
+    m = result["machine"]
+    return (
+        f"PostgreSQL {m['postgresql']}, Kafka {m['kafka']}, {m['processors']} x "
+        f"{m['processor']}, load {m['load_before']:.1f} when it began, "
+        f"{m['time'][:10]}."
+    )
+
+
+def goals(results):
+    """(goal, measured, is it reached) where both are known."""
+    found = []
+
+    def add(goal, value, good, form="{:.2f}"):
+        found.append((goal, form.format(value), "yes" if good else "no"))
+
+    drain, cost = results.get("drain"), results.get("cost")
+    if drain:
+        shape = drain["shapes"]["200 B"]
+        for kind, goal, least in (
+            ("headers", "drain: of the bare producer with the same headers", 0.65),
+            ("plain", "drain: of the bare producer without headers", 0.65),
+            ("status", "drain: times the status column, 1,000 a batch", 8),
+            ("python", "drain: times the status column in Python", 20),
+        ):
+            ratio = shape[kind]["relay_is"]
+            add(f"{goal}, at least {least}", ratio, ratio >= least)
+    if cost:
+        per = cost["per_million"]
+        add("relay, us per event, at most 3", per["relay_s"], per["relay_s"] <= 3)
+        pg = per["postgresql_s"]
+        add("PostgreSQL, us per event, at most 1", pg, pg <= 1)
+        wal = cost["server"]["wal_bytes_per_event"]
+        add("WAL of the relay, B per event, at most 1", wal, wal <= 1, "{:.3f}")
+        kafka, null = cost["instructions_kafka"], cost["instructions_null"]
+        total = kafka["total"]
+        add("instructions per event, at most 5,500", total, total <= 5500, "{:,}")
+        total = null["total"]
+        add("… without the broker's client", total, total <= 5500, "{:,}")
+        own = kafka["own"]
+        add("… in own code, at most 700", own, own <= 700, "{:,}")
+        rss = per["rss_mb"]
+        add("memory under load, MB, at most 64 + 2 windows", rss, rss <= 192, "{:.0f}")
+    if results.get("latency"):
+        for title, p50, p99 in (("500/s", 2, 8), ("500/s tuned", 1.2, 4)):
+            part = results["latency"]["plans"][title]
+            good = part["commit_p50"] <= p50 and part["commit_p99"] <= p99
+            text = f"{part['commit_p50']:.1f} and {part['commit_p99']:.1f}"
+            found.append(
+                (
+                    f"latency at {title}, ms, p50 at most {p50}, p99 {p99}",
+                    text,
+                    "yes" if good else "no",
+                )
+            )
+    if results.get("idle"):
+        used = results["idle"]["relay_cpu"]
+        add("idle: of a core, at most 1 %", used, used <= 0.01, "{:.2%}")
+    if results.get("enqueue-tax"):
+        for clients, least in (("1", 0.95), ("16", 0.75)):
+            ratio = results["enqueue-tax"]["clients"][clients]["pipelined"]["ratio"]
+            goal = f"enqueue pipelined, {clients} clients: of the tps, at least {least}"
+            add(goal, ratio, ratio >= least)
+    if results.get("sqlite"):
+        rate = results["sqlite"]["null"]["events_per_s"]
+        goal = "SQLite to the null sink, events/s, at least 200,000"
+        add(goal, rate, rate >= 200_000, "{:,}")
+    return found
+
+
+def goals_text(results):
+    lines = ["## Goals", "", "| goal | measured | reached |", "|---|---:|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in goals(results)]
+    return "\n".join(lines) + "\n"
+
+
+def save(figure, name):
+    import matplotlib
+
+    # The same numbers make the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "outtray"
+    PLOTS.mkdir(exist_ok=True)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    (PLOTS / f"{name}.svg").write_text("\n".join(lines) + "\n")
+
+
+def plot_drain(result):
+    from matplotlib.figure import Figure
+
+    drain = module("drain")
+    shape = result["shapes"]["200 B"]
+    kinds = [kind for kind in reversed(drain.TITLES) if kind in shape]
+    rates = [shape[kind]["events_per_s"] for kind in kinds]
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.subplots()
+    colours = ["#d2691e" if kind == "relay" else "#8899aa" for kind in kinds]
+    bars = axes.barh([drain.TITLES[kind] for kind in kinds], rates, color=colours)
+    axes.bar_label(bars, [f" {rate:,.0f}" for rate in rates])
+    axes.set_xlabel("events/s, 200 B")
+    axes.margins(x=0.15)
+    save(figure, "drain")
+
+
+def plot_latency(result):
+    from matplotlib.figure import Figure
+
+    titles = list(result["plans"])
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(("p50", "p99", "p99_9")):
+        values = [result["plans"][title][f"commit_{name}"] for title in titles]
+        places = [place + (i - 1) * 0.27 for place in range(len(titles))]
+        axes.bar(places, values, 0.25, label=name.replace("_", "."))
+    axes.set_xticks(range(len(titles)), titles)
+    axes.set_yscale("log")
+    axes.set_ylabel("ms, commit to consumer")
+    axes.legend()
+    save(figure, "latency")
+
+
+PLOTTED = {"drain": plot_drain, "latency": plot_latency}
+
+
+def write():
+    results = {name: load(name) for name, _, _ in SECTIONS}
+    results = {name: result for name, result in results.items() if result}
+    parts = [INTRO, goals_text(results)]
+    for name, title, text in SECTIONS:
+        if name not in results:
+            continue
+        parts.append(f"## {title}\n")
+        parts += [f"{part}\n" for part in (method(name), text.strip()) if part]
+        parts.append(machine(results[name]) + "\n")
+        if name in PLOTTED:
+            PLOTTED[name](results[name])
+            parts.append(f"![{title}](performance/{name}.svg)\n")
+        parts.append(f"```text\n{shown(name, results[name])}\n```\n")
+    PAGE.write_text("\n".join(parts))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
