@@ -1,18 +1,35 @@
 #include "cli/probe.h"
 
+#include <stdio.h>
+
 #include "sink/sink.h"
 
-int ot_probe_sink(struct ot_cli *cli, const char *topic,
-                  struct outtray_error *err)
+/* Hints one after the other. */
+static void hear(void *ctx, enum ot_level level, const char *facility,
+                 const char *text)
 {
+    struct ot_probe_hint *hint = ctx;
+    size_t n = strlen(hint->text);
+
+    (void)facility;
+    if (level >= OT_WARN)
+        snprintf(hint->text + n, sizeof(hint->text) - n, "%s%s",
+                 n > 0 ? "; " : "", text);
+}
+
+int ot_probe_sink(struct ot_cli *cli, const char *topic,
+                  struct ot_probe_hint *hint, struct outtray_error *err)
+{
+    struct ot_log log = {OT_WARN, hear, hint};
     struct ot_sink *sink = NULL;
     int64_t timeout_us;
+    hint->text[0] = '\0';
     int rc = ot_cli_get_us(cli, "timeout", 10 * 1000000, &timeout_us);
     if (rc != 0) {
         *err = cli->err;
         return rc;
     }
-    rc = ot_sink_open(&sink, cli->conf, NULL, err);
+    rc = ot_sink_open(&sink, cli->conf, &log, err);
     if (rc != 0)
         return rc;
     if (sink->ops->check == NULL || !(sink->ops->caps & OT_SINK_CHECKS))

@@ -4,11 +4,16 @@
 
 #include "cli/cli.h"
 
+/* What a sink warned of while it was asked; "" nothing. */
+struct ot_probe_hint {
+    char text[400];
+};
+
 /* Opens the sink of the configuration and asks for a destination (NULL: the
  * broker itself), for as long as --timeout says. 0, or why not; 1: the sink
  * cannot tell. */
 int ot_probe_sink(struct ot_cli *, const char *topic,
-                  struct outtray_error *err);
+                  struct ot_probe_hint *hint, struct outtray_error *err);
 
 /* "ok       database   PostgreSQL 15.20 at …", and "try: …" if there is a
  * fix. */

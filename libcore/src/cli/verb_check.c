@@ -104,8 +104,23 @@ static void check_store(struct report *report)
              &err);
 }
 
+/* It works, but it will hurt: no failure, and the exit status says nothing. */
+static void warn(struct report *report, const char *what,
+                 const struct ot_probe_hint *hint)
+{
+    if (hint->text[0] == '\0')
+        return;
+    if (report->all == NULL)
+        ot_probe_print(report->cli, OT_WARN, what, hint->text, "");
+    else
+        json_object_set_new(json_array_get(report->all,
+                                           json_array_size(report->all) - 1),
+                            "warning", ot_json_text(ot_slice_of(hint->text)));
+}
+
 static void check_sink(struct report *report)
 {
+    struct ot_probe_hint hint;
     struct ot_cli *cli = report->cli;
     struct outtray_error err = {0};
     const char *topic;
@@ -114,18 +129,20 @@ static void check_sink(struct report *report)
         return;
     }
     char *url = ot_cli_url_text(cli, "sink.url");
-    int code = ot_probe_sink(cli, NULL, &err);
+    int code = ot_probe_sink(cli, NULL, &hint, &err);
     item(report, "sink", code < 0 ? code : 0, url != NULL ? url : "", &err);
+    warn(report, "sink", &hint);
     ot_free(url);
     if (code < 0)
         return;
     for (size_t i = 0; (topic = ot_cli_get_nth(cli, "topic", i)) != NULL; i++) {
         struct ot_buffer what = {0};
         ot_buffer_printf(&what, "topic %s", topic);
-        code = ot_probe_sink(cli, topic, &err);
+        code = ot_probe_sink(cli, topic, &hint, &err);
         item(report, what.p != NULL ? what.p : "topic", code < 0 ? code : 0,
              code == 1 ? "this sink takes any topic" : "can be published to",
              &err);
+        warn(report, what.p != NULL ? what.p : "topic", &hint);
         ot_buffer_free(&what);
     }
 }
@@ -183,7 +200,8 @@ const struct ot_cli_verb ot_cli_verb_check = {
     .name = "check",
     .summary = "test the connection: database, rights, schema, sink, topics",
     .purpose =
-        "One line for each item, ok or FAILED with what to do. The exit status "
+        "One line for each item, ok or FAILED with what to do; a warning is "
+        "about a topic that will lose or reject events later. The exit status "
         "is that of the first failure. It changes nothing and publishes "
         "nothing. outtray doctor looks deeper.",
     .options = options,

@@ -41,7 +41,8 @@ static void look_at_sink(struct report *report)
     char fix[256] = "";
     if (!ot_conf_is_set(cli->conf, "sink.url"))
         return;
-    int rc = ot_probe_sink(cli, NULL, &err);
+    struct ot_probe_hint hint;
+    int rc = ot_probe_sink(cli, NULL, &hint, &err);
     ot_cli_usual_fix(cli, rc, fix, sizeof fix);
     char *url = ot_cli_url_text(cli, "sink.url");
     struct ot_finding finding = {

@@ -87,23 +87,19 @@ static int fail_unreachable(const struct check *c, int timeout_ms,
 }
 
 static int judge(const struct check *c, const struct ot_kafka_ask *answer,
-                 struct outtray_error *err)
+                 int left_ms, struct outtray_error *err)
 {
     const struct ot_kafka_class *class = ot_kafka_classify(answer->err);
     if (answer->err == RD_KAFKA_RESP_ERR_NO_ERROR ||
         class->outcome != OT_MISCONFIGURED) {
-        if (answer->topic != NULL && answer->replicas == 1 &&
-            answer->brokers > 1)
-            ot_log(c->sink->log, OT_WARN, "kafka",
-                   "topic %s has one replica: what is acknowledged is on one "
-                   "broker only",
-                   answer->topic);
         if (answer->leaderless > 0)
             return ot_fail(err, OUTTRAY_E_SINK_UNAVAILABLE,
                            "kafka: topic %s: %d of %d partitions have no "
                            "leader: look at the brokers",
                            answer->topic, answer->leaderless,
                            answer->partitions);
+        if (answer->topic != NULL && left_ms > 0)
+            ot_kafka_hint(c->sink, c->client->rk, answer, left_ms);
         return 0;
     }
     int code = ot_fail(err, OUTTRAY_E_SINK_MISCONFIGURED,
@@ -123,7 +119,8 @@ static int wait_for_answer(struct check *c, const struct ot_wake *wake,
         hear(c);
         struct ot_kafka_ask *answer = ot_kafka_client_answer(c->client);
         if (answer != NULL) {
-            int code = judge(c, answer, err);
+            int left_ms = (int)((until_us - ot_now_us()) / 1000);
+            int code = judge(c, answer, left_ms, err);
             ot_kafka_ask_free(answer);
             return code;
         }

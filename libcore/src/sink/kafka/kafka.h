@@ -146,6 +146,10 @@ void ot_kafka_drain(struct ot_kafka *, const char *why);
 /* Gives the client to its thread. */
 void ot_kafka_retire(struct ot_kafka *, int64_t wait_us);
 
+/* hints.c: warns of a topic that loses or rejects events later. */
+void ot_kafka_hint(const struct ot_kafka *, rd_kafka_t *,
+                   const struct ot_kafka_ask *topic, int timeout_ms);
+
 /* check.c */
 int ot_kafka_check(struct ot_sink *, const char *destination, int timeout_ms,
                    struct outtray_error *err);
