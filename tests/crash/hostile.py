@@ -64,7 +64,7 @@ class Crowd:
     def __exit__(self, *_):
         self.ending.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(600)  # a long bulk insert goes to its end
             assert not thread.is_alive()
 
     def again(self, work):
