@@ -7,6 +7,7 @@ import shutil
 import tempfile
 
 import pytest
+from database import Database
 from kafka_server import Kafka
 from pg_server import Postgres
 from program import Program
@@ -20,24 +21,6 @@ def environment(name):
     if not value:
         pytest.fail(f"{name} is not set: run it through ./dev test", pytrace=False)
     return value
-
-
-class Database:
-    """A database of one test."""
-
-    def __init__(self, url):
-        self.url = url
-
-    def connect(self, **options):
-        import psycopg
-
-        return psycopg.connect(self.url, autocommit=True, **options)
-
-    def query(self, sql, *parameters):
-        """Run one statement; its rows, if it has any."""
-        with self.connect() as connection:
-            cursor = connection.execute(sql, parameters or None)
-            return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from database import Database
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -108,8 +109,6 @@ def per_event(command):
 @pytest.fixture
 def counted(own_pg):
     """A server that counts statements; no images of pages in its WAL."""
-    from conftest import Database
-
     settings = {
         "shared_preload_libraries": "pg_stat_statements",
         "full_page_writes": "off",
