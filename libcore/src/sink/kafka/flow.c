@@ -79,15 +79,21 @@ void ot_kafka_fail(struct ot_kafka *k, uint32_t slot, rd_kafka_resp_err_t err)
     ot_kafka_slot_free(k, slot);
 }
 
+void ot_kafka_fail_line(struct ot_kafka *k, struct ot_kafka_topic *topic,
+                        rd_kafka_resp_err_t err)
+{
+    uint32_t slot;
+    while ((slot = ot_kafka_line_take(k, topic)) != OT_NO_SLOT)
+        ot_kafka_fail(k, slot, err);
+}
+
 /* What stands in line goes with it, so that nothing overtakes. */
 void ot_kafka_fail_topic(struct ot_kafka *k, struct ot_kafka_topic *topic,
                          rd_kafka_resp_err_t err)
 {
     topic->state = OT_TOPIC_BAD;
     topic->verdict = err;
-    uint32_t slot;
-    while ((slot = ot_kafka_line_take(k, topic)) != OT_NO_SLOT)
-        ot_kafka_fail(k, slot, err);
+    ot_kafka_fail_line(k, topic, err);
 }
 
 void ot_kafka_ask(struct ot_kafka *k, struct ot_kafka_topic *topic)
@@ -102,9 +108,11 @@ void ot_kafka_ask(struct ot_kafka *k, struct ot_kafka_topic *topic)
 static bool send_line(struct ot_kafka *k, struct ot_kafka_topic *topic)
 {
     while (topic->first != OT_NO_SLOT && topic->state == OT_TOPIC_GOOD) {
-        rd_kafka_resp_err_t err = ot_kafka_produce(k, topic->first);
+        rd_kafka_resp_err_t err = ot_kafka_produce_in_turn(k, topic->first);
         if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             ot_kafka_line_take(k, topic);
+        } else if (err == RD_KAFKA_RESP_ERR__IN_PROGRESS) {
+            return true; /* a report is on the way */
         } else if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->with_client > 0) {
             return false;
         } else if (ot_kafka_classify(err)->scope == OT_ITS_TOPIC) {

@@ -74,6 +74,7 @@ static int set_up(struct ot_kafka *k, const struct ot_url *url,
     char *create = ot_kafka_setting(k->settings, "allow.auto.create.topics");
     k->auto_create = create != NULL && strcmp(create, "true") == 0;
     ot_free(create);
+    k->partitioner = ot_kafka_partitioner_of(k->settings);
     return make_slots(k, ot_conf_int(k->conf, "relay.window_events"), err);
 }
 
@@ -195,9 +196,13 @@ static enum step submit_one(struct ot_kafka *k, const struct ot_send *send)
         ot_kafka_line_add(k, topic, slot);
         return TAKEN;
     }
-    rd_kafka_resp_err_t err = ot_kafka_produce(k, slot);
+    rd_kafka_resp_err_t err = ot_kafka_produce_in_turn(k, slot);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         return TAKEN;
+    if (err == RD_KAFKA_RESP_ERR__IN_PROGRESS) {
+        ot_kafka_line_add(k, topic, slot);
+        return TAKEN;
+    }
     if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->with_client > 0) {
         ot_kafka_slot_free(k, slot);
         return FULL;

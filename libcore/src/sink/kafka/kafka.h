@@ -50,6 +50,9 @@ struct ot_kafka_topic {
     bool asked;                  /* an answer will carry its address */
     rd_kafka_resp_err_t verdict; /* why it is BAD, or must be */
     uint32_t first, last;        /* the line */
+    uint8_t *partitions; /* what each has taken, see partitions.c; owned */
+    int32_t npartitions; /* when it was asked for */
+    int32_t unproven;    /* of these */
     size_t with_client;
     uint32_t lone;    /* sent with nothing of its topic beside it, or none */
     int64_t moved_us; /* last report, or first send */
@@ -66,6 +69,10 @@ struct ot_kafka_topics {
     bool one_name; /* sink.topic has no ${topic}: all share one */
 };
 
+typedef int32_t ot_kafka_partitioner(const rd_kafka_topic_t *, const void *key,
+                                     size_t n, int32_t partitions,
+                                     void *topic_opaque, void *opaque);
+
 struct ot_kafka {
     struct ot_sink base;
     const struct ot_log *log;
@@ -73,6 +80,7 @@ struct ot_kafka {
     rd_kafka_conf_t *settings;
     char *hosts;
     bool auto_create;
+    ot_kafka_partitioner *partitioner; /* that librdkafka uses for keys */
     struct ot_wake wake;
 
     struct ot_kafka_client *client; /* NULL: none yet */
@@ -121,12 +129,24 @@ uint32_t ot_kafka_line_take(struct ot_kafka *, struct ot_kafka_topic *);
 rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *, uint32_t slot);
 uint32_t ot_kafka_slot_of(const struct ot_kafka *, void *opaque);
 
+/* partitions.c */
+ot_kafka_partitioner *ot_kafka_partitioner_of(const rd_kafka_conf_t *);
+/* A producer begins with so many partitions; false: no memory. */
+bool ot_kafka_partitions_set(struct ot_kafka_topic *, int n);
+/* As ot_kafka_produce, or _IN_PROGRESS: it has to wait for a report. */
+rd_kafka_resp_err_t ot_kafka_produce_in_turn(struct ot_kafka *, uint32_t slot);
+void ot_kafka_partition_heard(struct ot_kafka_topic *, int32_t partition,
+                              bool keyed, bool taken);
+
 /* flow.c */
 uint32_t ot_kafka_slot_take(struct ot_kafka *, const struct ot_send *,
                             struct ot_kafka_topic *);
 void ot_kafka_slot_free(struct ot_kafka *, uint32_t slot);
 /* Completes a slot that is not with the client. */
 void ot_kafka_fail(struct ot_kafka *, uint32_t slot, rd_kafka_resp_err_t err);
+/* All that stands in the line of a topic. */
+void ot_kafka_fail_line(struct ot_kafka *, struct ot_kafka_topic *,
+                        rd_kafka_resp_err_t err);
 void ot_kafka_fail_topic(struct ot_kafka *, struct ot_kafka_topic *,
                          rd_kafka_resp_err_t err);
 void ot_kafka_ask(struct ot_kafka *, struct ot_kafka_topic *);

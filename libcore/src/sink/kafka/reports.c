@@ -80,10 +80,8 @@ void ot_kafka_drain(struct ot_kafka *k, const char *why)
     k->draining = true;
     k->more = true;
     for (struct ot_kafka_topic *t = k->topics.newest; t != NULL; t = t->older) {
-        uint32_t slot;
-        while ((slot = ot_kafka_line_take(k, t)) != OT_NO_SLOT)
-            ot_kafka_fail(k, slot,
-                          purge_cause(k, t, RD_KAFKA_RESP_ERR__PURGE_QUEUE));
+        ot_kafka_fail_line(k, t,
+                           purge_cause(k, t, RD_KAFKA_RESP_ERR__PURGE_QUEUE));
     }
     rd_kafka_purge(k->client->rk, RD_KAFKA_PURGE_F_QUEUE |
                                       RD_KAFKA_PURGE_F_INFLIGHT |
@@ -267,7 +265,8 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
  * librdkafka takes for "it is there". On a partition whose leader has just
  * come up it need not be: the first batch is refused, the one behind it is
  * taken, and the first one's repeat then looks like an old one. Seen with Kafka
- * 4.3.1: the event was nowhere. So it proves nothing, and is sent again. */
+ * 4.3.1: the event was nowhere. So it proves nothing, and is sent again.
+ * partitions.c keeps it from events with a key. */
 static void doubt(struct ot_completion *out)
 {
     out->outcome = OT_UNKNOWN;
@@ -276,6 +275,19 @@ static void doubt(struct ot_completion *out)
     out->native_code = RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
     out->reason = "kafka: acknowledged as a copy without saying of what "
                   "(DUPLICATE_SEQUENCE_NUMBER): sent again to be sure";
+}
+
+/* What stands in line goes back as well, or it would overtake. */
+static void doubt_line(struct ot_kafka *k, struct ot_kafka_topic *topic)
+{
+    uint32_t slot;
+    while ((slot = ot_kafka_line_take(k, topic)) != OT_NO_SLOT) {
+        struct ot_completion c = {.ticket = k->slots[slot].ticket};
+        doubt(&c);
+        c.maybe_persisted = false;
+        ot_done_push(&k->done, &c);
+        ot_kafka_slot_free(k, slot);
+    }
 }
 
 size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
@@ -298,11 +310,16 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         k->with_client--;
         struct ot_completion *c = &out[n++];
         *c = (struct ot_completion){.ticket = k->slots[slot].ticket};
-        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0) {
+        bool taken = m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0;
+        if (topic->unproven > 0)
+            ot_kafka_partition_heard(topic, m->partition,
+                                     k->slots[slot].event->key.n > 0, taken);
+        if (taken) {
             delivered = true;
             write_receipt(c->receipt, m);
         } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             doubt(c);
+            doubt_line(k, topic);
         } else {
             classify(k, m, topic, was_alone, c);
         }
@@ -327,6 +344,8 @@ static void on_new(struct ot_kafka *k, struct ot_kafka_topic *topic,
         topic->handle = rd_kafka_topic_new(k->client->rk, topic->name, NULL);
     if (topic->handle == NULL)
         ot_kafka_fail_topic(k, topic, RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION);
+    else if (!ot_kafka_partitions_set(topic, answer->partitions))
+        ot_kafka_fail_topic(k, topic, RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE);
     else
         topic->state = OT_TOPIC_GOOD;
 }

@@ -26,6 +26,7 @@ static void release(struct ot_kafka_topic *topic)
 {
     if (topic->handle != NULL)
         rd_kafka_topic_destroy(topic->handle);
+    ot_free(topic->partitions);
     ot_free((char *)topic->of.p);
     ot_free(topic->name);
     ot_free(topic);
