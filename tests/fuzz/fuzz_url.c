@@ -3,6 +3,23 @@
 #include "conf/conf.h"
 #include "input.h"
 
+/* Does the password stand in what may be printed, by chance? */
+static bool is_innocent(const struct ot_url *url)
+{
+    const char *user = url->user != NULL ? url->user : "";
+    size_t size = strlen(url->scheme) + strlen(user) + strlen(url->hosts) +
+                  strlen(url->path) + 16;
+    char *text = malloc(size);
+    bool there;
+
+    CHECK(text != NULL);
+    snprintf(text, size, "%s://%s:***@%s%s", url->scheme, user, url->hosts,
+             url->path);
+    there = strstr(text, url->password) != NULL;
+    free(text);
+    return there;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
@@ -24,10 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             ot_url_free(&again);
         }
         if (url.password != NULL && strlen(url.password) > 8)
-            CHECK(strstr(printed.p, url.password) == NULL ||
-                  (url.user != NULL && strstr(url.user, url.password)) ||
-                  strstr(url.hosts, url.password) != NULL ||
-                  strstr(url.path, url.password) != NULL);
+            CHECK(strstr(printed.p, url.password) == NULL || is_innocent(&url));
         ot_url_free(&url);
     }
     ot_buffer_free(&printed);
