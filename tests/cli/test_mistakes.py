@@ -675,19 +675,6 @@ def file_moved_away(m):
 
 
 @mistake_with_a_file
-def file_replaced_by_a_copy(m):
-    relay = m.owned(m.relay(m.sink))
-    m.all_arrive(relay)
-    copy = m.path.with_name("copy.db")
-    m.sql(f"VACUUM INTO '{copy}'")
-    sqlite3.connect(copy).execute("PRAGMA journal_mode = WAL").close()
-    for tail in ("-wal", "-shm"):
-        m.path.with_name(f"shop.db{tail}").unlink(missing_ok=True)
-    os.replace(copy, m.path)
-    m.hear(relay, "was replaced by another file")
-
-
-@mistake_with_a_file
 def file_of_something_else(m):
     other = m.path.with_name("notes.txt")
     other.write_text("This is not a database.\n" * 99)

@@ -271,5 +271,3 @@ def test_gunicorn(pg_outbox, tmp_path):
     assert len(pids) > 3
     first = list(dict.fromkeys(map(int, lines(out))))
     assert sorted(first) == list(range(80))
-    (owner,) = pg_outbox.query("SELECT owner FROM outtray.cursor")
-    assert owner == (None,), err
