@@ -7,7 +7,6 @@ what the text says. Then one more event is committed, and all must arrive. All
 mistakes happen at once, each in an outbox of its own."""
 
 import concurrent.futures
-import os
 import re
 import sqlite3
 import subprocess
@@ -663,15 +662,6 @@ def file_in_another_journal_mode(m):
     said = m.drain(status=78)
     assert "journal mode delete" in said
     m.sql(re.search(r"`(PRAGMA journal_mode = WAL)`", said)[1])
-
-
-@mistake_with_a_file
-def file_moved_away(m):
-    relay = m.owned(m.relay(m.sink))
-    m.all_arrive(relay)
-    os.rename(m.path, m.path.with_name("away"))
-    m.hear(relay, "is gone while it was in use", "put it back")
-    os.rename(m.path.with_name("away"), m.path)
 
 
 @mistake_with_a_file
