@@ -14,6 +14,18 @@ import time
 import mortal
 import psycopg
 import pytest
+from breaks import (
+    answers_lost,
+    black_hole,
+    cable_cut,
+    closed,
+    half_open,
+    one_connection_lost,
+    requests_lost,
+    reset,
+    sliced,
+    standing_still,
+)
 from outage import DatabaseCase, play_all
 
 # Before what lets everybody in.
@@ -38,22 +50,6 @@ def server():
 # --- the network ------------------------------------------------------------
 
 
-def reset(case):
-    case.proxy.cut("reset")
-    yield
-
-
-def closed(case):
-    case.proxy.cut("close")
-    yield
-
-
-def half_open(case):
-    """The other end lost its power and is back."""
-    case.proxy.forget()
-    yield
-
-
 def refused(case):
     case.proxy.refuse()
     case.proxy.cut()
@@ -63,46 +59,10 @@ def refused(case):
     yield
 
 
-def hole(case, **sides):
-    case.proxy.black_hole(**sides)
-    case.notices()
-    case.stands(1)
-    case.proxy.heal()
-    yield
-
-
-def black_hole(case):
-    yield from hole(case)
-
-
-def requests_lost(case):
-    yield from hole(case, down=False)
-
-
-def answers_lost(case):
-    yield from hole(case, up=False)
-
-
-def cable_cut(case):
-    """Nothing is acknowledged, not even an attempt to connect."""
-    case.proxy.deafen()
-    case.notices()
-    case.stands(1)
-    case.proxy.heal()
-    yield
-
-
 def cable_cut_for_long(case):
     case.proxy.deafen()
     case.stands(14)
     case.proxy.heal()
-    yield
-
-
-def one_connection_lost(case):
-    """A middleman forgot it; a new one would work."""
-    for connection in case.proxy.living():
-        connection.up.swallow = True
     yield
 
 
@@ -155,24 +115,9 @@ def slow(case):
     yield
 
 
-def sliced(case):
-    case.proxy.up.slice = case.proxy.down.slice = 1
-    case.flows(4)
-    case.proxy.heal()
-    yield
-
-
 def far_away(case):
     case.proxy.up.delay = case.proxy.down.delay = 0.3
     case.flows(5)
-    case.proxy.heal()
-    yield
-
-
-def standing_still(case):
-    """The network pauses, and then delivers all."""
-    case.proxy.up.hold = case.proxy.down.hold = True
-    case.stands(2)
     case.proxy.heal()
     yield
 

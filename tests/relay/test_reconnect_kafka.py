@@ -7,22 +7,19 @@ import time
 
 import mortal
 import pytest
+from breaks import (
+    answers_lost,
+    black_hole,
+    cable_cut,
+    closed,
+    half_open,
+    one_connection_lost,
+    requests_lost,
+    reset,
+    sliced,
+    standing_still,
+)
 from outage import BrokerCase, play_all
-
-
-def reset(case):
-    case.proxy.cut("reset")
-    yield
-
-
-def closed(case):
-    case.proxy.cut("close")
-    yield
-
-
-def half_open(case):
-    case.proxy.forget()
-    yield
 
 
 def refused(case):
@@ -34,45 +31,10 @@ def refused(case):
     yield
 
 
-def hole(case, **sides):
-    case.proxy.black_hole(**sides)
-    case.notices()
-    case.stands(1)
-    case.proxy.heal()
-    yield
-
-
-def black_hole(case):
-    yield from hole(case)
-
-
-def requests_lost(case):
-    yield from hole(case, down=False)
-
-
-def answers_lost(case):
-    """Events are written, and nobody is told."""
-    yield from hole(case, up=False)
-
-
-def cable_cut(case):
-    case.proxy.deafen()
-    case.notices()
-    case.stands(1)
-    case.proxy.heal()
-    yield
-
-
 def cable_cut_for_long(case):
     case.proxy.deafen()
     case.stands(16)
     case.proxy.heal()
-    yield
-
-
-def one_connection_lost(case):
-    for connection in case.proxy.living():
-        connection.up.swallow = True
     yield
 
 
@@ -127,23 +89,9 @@ def slow(case):
     yield
 
 
-def sliced(case):
-    case.proxy.up.slice = case.proxy.down.slice = 1
-    case.flows(4)
-    case.proxy.heal()
-    yield
-
-
 def far_away(case):
     case.proxy.up.delay = case.proxy.down.delay = 0.4
     case.flows(5)
-    case.proxy.heal()
-    yield
-
-
-def standing_still(case):
-    case.proxy.up.hold = case.proxy.down.hold = True
-    case.stands(2)
     case.proxy.heal()
     yield
 
