@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -36,6 +36,10 @@ class Handlers:
 
     def __bool__(self) -> bool:
         return bool(self._all)
+
+    def __iter__(self) -> Iterator[Handler]:
+        """In the order in which they were registered."""
+        return iter(self._all.values())
 
     def add(self, pattern: str, function: Callable[[Any], Any], batch: bool) -> None:
         if pattern in self._all:

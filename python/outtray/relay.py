@@ -242,8 +242,8 @@ class BaseRelay:
     def _needs_script(self, what: str) -> None:
         if not self._script:
             raise Misuse(
-                "this relay has a sink that takes the events: leave the sink out to "
-                + what
+                "this relay has a sink that takes the events: leave the sink out, or "
+                f'name "script:" as the sink where the configuration has one, to {what}'
             )
 
     def _needs_handlers(self) -> None:

@@ -74,7 +74,14 @@ def test(outtray_outbox: outtray.testing.EnqueuedEvents) -> None:
     assert_type(event.payload, bytes | None)
 
 
-lifespan = outtray.fastapi.relay("sqlite:a.db", "null:")
+lifespan = outtray.fastapi.relay("sqlite:a.db", tasks=3)
+
+
+@lifespan.handler("orders.*")
+async def notify(event: outtray.BatchEvent) -> None:
+    assert_type(event.id, str)
+
+
 asyncio.run(go())
 """
 
