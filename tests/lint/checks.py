@@ -295,6 +295,15 @@ def shellcheck(root):
 
 
 @check
+def luacheck(root):
+    """Lua is luacheck-clean"""
+    names = files(root, "*.lua", "lua/bin/*")
+    config = str(pathlib.Path(__file__).with_name("luacheckrc"))
+    command = ["luacheck", "-q", "--no-color", "--codes", "--config", config]
+    yield from run(command, root, names)
+
+
+@check
 def ruff(root):
     """Python is linted and formatted (./dev lint --fix)"""
     names = files(root, "*.py")

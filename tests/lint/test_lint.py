@@ -14,6 +14,7 @@ GOOD = {
     "tests/SUITES": "unit\n",
     "tests/unit/test_a.c": "int a; /* OUTTRAY_E_A */\n",
     "a.py": "print(1)\n",
+    "a.lua": "return 1\n",
     "a.sh": '#!/bin/sh\necho "$1"\n',
 }
 BAD = {
@@ -36,6 +37,7 @@ BAD = {
     "clean_text": ("a.py", "print(1) \n"),
     "clang_format": ("libcore/src/base/a.c", "int  a ;\n"),
     "shellcheck": ("a.sh", "#!/bin/sh\necho $1\n"),
+    "luacheck": ("a.lua", "a = 1\n"),
     "ruff": ("a.py", "import os\n"),
 }
 

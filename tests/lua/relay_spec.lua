@@ -193,8 +193,8 @@ for name, store in pairs(STORES) do
         it("lives through breaks, errors and dead coroutines", function()
             enqueue(store.driver, some(20))
             local relay = relay_of(store)
-            for batch in relay:batches {max_events = 2} do
-                for event in batch:events() do
+            for batch in relay:batches {max_events = 2} do -- luacheck: ignore 512
+                for event in batch:events() do -- luacheck: ignore 512
                     event:ok()
                     break
                 end

@@ -11,14 +11,14 @@ NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl o
 NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks nginx"
 
 # shellcheck disable=SC2034
-NEEDS_BENCH="valgrind strace"
+NEEDS_BENCH="valgrind strace wrk $NEEDS_LUA"
 
 # have NEED: is it here?
 have() {
     case $1 in
     cc | cmake | ninja | mvn | shellcheck | psql | kcat | curl | openssl | clang-tidy | \
         debootstrap | gcovr | swig | lua5.4 | luajit | busted | luarocks | valgrind | \
-        strace)
+        strace | wrk | luacheck)
         command -v "$1"
         ;;
     pgbouncer) command -v pgbouncer || [ -x /usr/sbin/pgbouncer ] ;;
@@ -102,6 +102,7 @@ describe() {
     gcovr) title="gcovr" packages=gcovr ;;
     valgrind) title="Valgrind" packages=valgrind ;;
     strace) title="strace" packages=strace ;;
+    wrk) title="wrk" packages=wrk ;;
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
@@ -125,6 +126,7 @@ describe() {
     busted) title=busted packages=lua-busted ;;
     luarocks) title=LuaRocks packages=luarocks ;;
     shellcheck) title="ShellCheck" packages=shellcheck ;;
+    luacheck) title="luacheck" packages=lua-check ;;
     esac
 }
 

@@ -45,7 +45,7 @@ function Postgres:receive_message()
     return head:sub(1, 1), (self.sock:receive(number(head, 2) - 4))
 end
 
-function Postgres:parse_error(message)
+function Postgres.parse_error(_, message)
     local severity, text
     for kind, value in message:gmatch("(%a)([^%z]*)%z") do
         if kind == "S" then

@@ -9,7 +9,8 @@ local SPECIAL = "[%z\128-\255]"
 -- Length of the well-formed sequence at i, 0 if there is none.
 local function sequence(s, i)
     local a, b, c, d = byte(s, i, i + 3)
-    local low, high, length = 0x80, 0xbf, nil
+    local low, high = 0x80, 0xbf
+    local length
 
     if a >= 0xc2 and a <= 0xdf then
         length = 2
