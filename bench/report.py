@@ -61,6 +61,7 @@ SECTIONS = (
     ("flat", "What must not matter", ""),
     ("idle", "Without work", ""),
     ("sqlite", "SQLite", ""),
+    ("lua", "Lua and nginx", ""),
 )
 
 
@@ -153,7 +154,25 @@ def goals(results):
         rate = results["sqlite"]["null"]["events_per_s"]
         goal = "SQLite to the null sink, events/s, at least 200,000"
         add(goal, rate, rate >= 200_000, "{:,}")
+    if results.get("lua"):
+        goals_of_lua(results["lua"], add)
     return found
+
+
+def goals_of_lua(lua, add):
+    for name in ("lua5.4", "luajit"):
+        us = lua["builder"][f"{name} c literal"]["us"]
+        add(f"{name}: one event is built, us, at most 2", us, us <= 2)
+        rate = lua["script"][f"{name} each read, batch:ok()"]["events_per_s"]
+        goal = f"{name}: events/s to a program, at least 200,000"
+        add(goal, rate, rate >= 200_000, "{:,.0f}")
+        ratio = lua["relay"][name]["of_command"]
+        add(f"{name}: relay, of the command, at least 0.97", ratio, ratio >= 0.97)
+    hand = lua["nginx"]["sides"]["by-hand"]
+    ratio = hand["requests_per_s_ratio"]
+    add("nginx: requests/s, of the INSERT by hand, at least 0.9", ratio, ratio >= 0.9)
+    ratio = hand["unrelated_p99_ms_ratio"]
+    add("nginx: p99 of unrelated requests, at most 1.1 of it", ratio, ratio <= 1.1)
 
 
 def goals_text(results):

@@ -1,10 +1,5 @@
 """outtray in nginx: an order and its event, whatever becomes of the request."""
 
-import concurrent.futures
-import contextlib
-import os
-import random
-import signal
 import time
 
 import pytest
@@ -13,10 +8,6 @@ import pytest
 def events(query, topic="orders.created"):
     rows = query(f"SELECT id::text, key FROM outtray.event WHERE topic = '{topic}'")
     return {key: event_id for event_id, key in rows}
-
-
-def orders(query):
-    return {str(n) for (n,) in query("SELECT n FROM orders")}
 
 
 @pytest.mark.parametrize("builder", ["c", "lua"])
@@ -88,52 +79,3 @@ def test_phases(shop):
     topics = {t for (t,) in query("SELECT topic FROM outtray.event")}
     assert {"rewrite", "access", "content", "timer"} <= topics
     assert "t" not in topics
-
-
-def test_whatever_happens_to_workers(shop):
-    """Every 201 has its order and its event; of all else both are there or
-    neither is. Meanwhile workers are reloaded and killed, requests fail."""
-    nginx, query = shop
-    rng = random.Random()
-    hows = ["fine", "slow", "refused", "raised", "failed", "exit"]
-    answers = {}
-
-    def one(n):
-        time.sleep(0.002 * (n % 100))
-        how = rng.choice(hows)
-        builder = rng.choice(["c", "lua"])
-        return n, how, nginx.post("/orders", n=n, how=how, builder=builder)
-
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        running = [pool.submit(one, n) for n in range(1000, 1400)]
-        for number in (signal.SIGHUP, signal.SIGKILL, signal.SIGHUP, signal.SIGKILL):
-            time.sleep(0.3)
-            if number == signal.SIGHUP:
-                nginx.process.send_signal(number)
-            else:
-                pid = rng.choice(nginx.workers())
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-        for done in concurrent.futures.as_completed(running):
-            n, how, answer = done.result()
-            answers[str(n)] = (how, *answer)
-    # What a killed worker left behind is over once the server notices.
-    until = time.monotonic() + 20
-    open_ones = (
-        "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND "
-        "datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    while query(open_ones)[0][0] and time.monotonic() < until:
-        time.sleep(0.1)
-    written, there = events(query), orders(query)
-    counted = 0
-    for n, (how, status, text) in answers.items():
-        assert (n in there) == (n in written), (n, how, status, text)
-        if status == 201:
-            assert written[n] == text
-            counted += 1
-        elif status != 0:
-            assert n not in written, (n, how, status, text)
-            assert how not in ("fine", "slow") or status == 503, (how, status, text)
-    assert counted > 50
-    assert not set(written) & {n for n, (how, *_) in answers.items() if how == "failed"}

@@ -18,19 +18,23 @@ def module(name, version):
     return build() / "lua" / version / "outtray" / f"{name}.so"
 
 
-def environment(interpreter):
-    """Variables for an interpreter: where the modules are, and their sanitizer,
-    which must be there first."""
+def paths(interpreter, folder):
+    """Variables for an interpreter: where the modules of a build are."""
     folders = [ROOT / "lua", ROOT / "tests/lua", ROOT / "tests/support"]
-    paths = [f"{folder}/?.lua;{folder}/?/init.lua" for folder in folders]
+    found = [f"{one}/?.lua;{one}/?/init.lua" for one in folders]
     version = INTERPRETERS[interpreter]
+    return {
+        "LUA_PATH": ";".join(found) + ";;",
+        "LUA_CPATH": f"{folder}/lua/{version}/?.so;;",
+    }
+
+
+def environment(interpreter):
+    """The same for the build of the tests, with its sanitizer, which must be
+    there first."""
     command = ["gcc", "-print-file-name=libasan.so"]
     asan = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {
-        "LUA_PATH": ";".join(paths) + ";;",
-        "LUA_CPATH": f"{build()}/lua/{version}/?.so;;",
-        "LD_PRELOAD": asan.stdout.strip(),
-    }
+    return {**paths(interpreter, build()), "LD_PRELOAD": asan.stdout.strip()}
 
 
 def write_program(folder, name, variables):
