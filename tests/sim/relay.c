@@ -43,6 +43,7 @@ void relay_start(struct sim *s, struct relay *r, bool apply_only)
     r->until_us = r->fence = 0;
     r->breaker = OT_BREAKER_CLOSED;
     r->not_before_us = r->limit_tat_ns = r->down_us = r->up_us = 0;
+    r->doubt_us = 0;
     memset(r->topic_pause_us, 0, sizeof(r->topic_pause_us));
     memset(r->topic_tat_ns, 0, sizeof(r->topic_tat_ns));
     memset(r->topic_bytes_ns, 0, sizeof(r->topic_bytes_ns));

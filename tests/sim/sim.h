@@ -216,6 +216,7 @@ struct relay {
     uint32_t alive;  /* … and of fetches, not given back */
     /* the sink's view of limits */
     int64_t not_before_us, limit_tat_ns, down_us, up_us;
+    int64_t doubt_us; /* first failure since up_us of one sent before; 0 */
     int64_t topic_pause_us[TOPICS], topic_tat_ns[TOPICS],
         topic_bytes_ns[TOPICS];
     bool probing, down;

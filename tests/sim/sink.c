@@ -219,22 +219,36 @@ static bool tells_nothing(const struct relay *r, const struct flight *f)
            (is_down(&f->c) || f->c.outcome == OT_UNKNOWN);
 }
 
+/* What was sent before the sink last answered need not open the breaker; but
+ * it may, and then the pause of those that fail after it has begun. While the
+ * sink is down, whoever fails beside a probe begins the next pause. */
+static void note_down(struct relay *r, const struct flight *f, int64_t now_us)
+{
+    if (!r->down && f->sent_us < r->up_us) {
+        if (r->doubt_us == 0)
+            r->doubt_us = now_us;
+        return;
+    }
+    if (r->probing)
+        r->down_us = now_us;
+    else if (!r->down)
+        r->down_us = r->doubt_us != 0 ? r->doubt_us : now_us;
+    r->down = true;
+    r->probing = false;
+}
+
 static void note_sink(struct sim *s, struct relay *r, const struct flight *f)
 {
     int64_t now = relay_clock(s, r);
     if (tells_nothing(r, f))
         return;
     if (is_down(&f->c)) {
-        if (f->sent_us < r->up_us)
-            return; /* it answered since */
-        if (!r->down || r->probing)
-            r->down_us = now;
-        r->down = true;
-        r->probing = false;
+        note_down(r, f, now);
     } else if (r->down && f->c.outcome != OT_UNKNOWN &&
                (r->probing ||
                 now >= r->down_us + s->plan.opt.breaker_min_us / 2)) {
         r->up_us = now;
+        r->doubt_us = 0;
         r->down = r->probing = false; /* it answers, be it of an older one */
     }
     if (f->c.retry_after_us > 0 && f->c.scope == OT_THE_SINK &&
