@@ -3,8 +3,11 @@ rockspec_format = "3.0"
 package = "outtray"
 version = "scm-1"
 source = {
-    url = "git+file://.",
+    -- `luarocks make` fetches nothing, it takes the clone that it stands in. Whoever
+    -- publishes the rock puts the address of the repository here.
+    url = "git+file:///the/clone/of/outtray",
 }
+supported_platforms = {"linux"}
 description = {
     summary = "A transactional outbox: events in your own transaction, and a relay",
     detailed = [[

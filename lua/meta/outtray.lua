@@ -8,6 +8,7 @@
 ---| "STORE_FULL" | "STORE_STANDBY" | "STORE" | "CONF" | "URL" | string
 
 ---@class outtray
+---@field _VERSION string
 local outtray = {}
 
 ---@param options? outtray.OutboxOptions

@@ -10,7 +10,7 @@
 --
 -- What goes wrong comes back as nil, a message and a name; error() tells that the
 -- call itself is a mistake.
-local outtray = {}
+local outtray = {_VERSION = "0.1.0"}
 
 -- A new outbox; see outtray.outbox.
 function outtray.outbox(options)

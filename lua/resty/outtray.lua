@@ -5,7 +5,7 @@ local outboxes = require "outtray.outbox"
 
 local get_phase = ngx.get_phase
 
-local _M = {}
+local _M = {_VERSION = "0.1.0"}
 
 -- Where there are cosockets.
 local PHASES = {

@@ -1,6 +1,8 @@
-"""The ways to install the modules of Lua: luarocks and CMake."""
+"""The ways to install the modules of Lua: luarocks, CMake and opm."""
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 
@@ -63,6 +65,72 @@ def test_cmake(tmp_path):
         assert run(interpreter, "-e", HELLO, env=env, cwd=tmp_path) == "hello\n"
         script = prefix / "bin/outtray-lua"
         assert "outtray" in run(interpreter, script, "version", env=env)
+
+
+def project_version():
+    header = (ROOT / "libcore/include/outtray/types.h").read_text()
+    return re.search(r'#define OUTTRAY_VERSION "(.*)"', header)[1]
+
+
+@pytest.fixture
+def opm():
+    """What dist.ini says; opm knows no sections."""
+    parser = configparser.ConfigParser()
+    parser.read_string("[opm]\n" + (ROOT / "dist.ini").read_text())
+    return parser["opm"]
+
+
+def packed(opm):
+    """The modules of the package, relative to their folder."""
+    excluded = set()
+    for pattern in opm["exclude_files"].split(", "):
+        found = set(ROOT.glob(pattern))
+        assert found, f"there is no {pattern}"
+        excluded |= found
+    folder = ROOT / opm["lib_dir"]
+    return sorted(p.relative_to(folder) for p in set(folder.rglob("*.lua")) - excluded)
+
+
+def test_opm(opm, tmp_path):
+    """All modules of the package load with nothing but themselves."""
+    modules = packed(opm)
+    for path in modules:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / opm["lib_dir"] / path, tmp_path / path)
+    assert ROOT / opm["main_module"] == ROOT / "lua/resty/outtray.lua"
+    assert opm["license"] == "apache2"
+    names = [re.sub("/init$", "", str(path.with_suffix(""))) for path in modules]
+    program = tmp_path / "program.lua"
+    program.write_text("""
+        ngx = {get_phase = function() return "log" end}
+        for _, name in ipairs(arg) do
+            require((name:gsub("/", ".")))
+        end
+        local outbox = require("resty.outtray").new()
+        assert(select(3, outbox:enqueue({}, {topic = "t"})) == "WRONG_PHASE")
+        assert(not package.loaded["outtray.build"])
+    """)
+    path = f"{tmp_path}/?.lua;{tmp_path}/?/init.lua"
+    env = {**os.environ, "LUA_PATH": path, "LUA_CPATH": ""}
+    run("luajit", program, *names, env=env)
+
+
+def test_versions(opm):
+    """The project has one."""
+    version = project_version()
+    assert opm["version"] == version
+    for name in ("lua/resty/outtray.lua", "lua/outtray/init.lua"):
+        # As opm finds it.
+        found = re.search(
+            r"\b(?:_?VERSION|version)\s*=\s*(\S+)", (ROOT / name).read_text()
+        )
+        assert found[1].strip("\"'};,") == version, name
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    assert f"project(outtray VERSION {version} " in cmake
+
+
+def test_rockspec():
+    run("luarocks", "lint", ROOT / "lua/outtray-scm-1.rockspec")
 
 
 def test_the_part_in_lua_needs_no_other(tmp_path):
