@@ -8,10 +8,23 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "relay/loop.h"
 
 #define LONG_US 5000000 /* far more than anything here takes */
+
+/* How long another process has the processor before libuv begins. */
+static int64_t held_up_us;
+
+int __real_uv_run(uv_loop_t *, uv_run_mode);
+int __wrap_uv_run(uv_loop_t *, uv_run_mode);
+
+int __wrap_uv_run(uv_loop_t *loop, uv_run_mode mode)
+{
+    usleep((useconds_t)held_up_us);
+    return __real_uv_run(loop, mode);
+}
 
 struct fixture {
     struct ot_loop *loop;
@@ -62,6 +75,19 @@ static void waits_until_its_time(void **state)
 
     /* libuv counts whole milliseconds, and may see the clock one early. */
     assert_in_range(took_us, 28000, LONG_US);
+}
+
+static void a_process_held_up_past_its_time_does_not_wait_for_ever(void **state)
+{
+    struct fixture *fixture = *state;
+
+    alarm(10); /* nothing else would end it */
+    held_up_us = 20000;
+    assert_in_range(wait_us(fixture->loop, 1000), 20000, LONG_US);
+    held_up_us = 0;
+    /* and the next wait waits */
+    assert_in_range(wait_us(fixture->loop, 30000), 28000, LONG_US);
+    alarm(0);
 }
 
 static void a_time_that_has_passed_only_looks(void **state)
@@ -181,6 +207,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(waits_until_its_time),
+        TEST(a_process_held_up_past_its_time_does_not_wait_for_ever),
         TEST(a_time_that_has_passed_only_looks),
         TEST(returns_when_readable),
         TEST(is_silent_about_what_it_no_longer_watches),

@@ -23,12 +23,16 @@ struct ot_loop {
     bool blind; /* some descriptor cannot be waited on */
 };
 
-/* Nothing to do in them: that uv_run returns is the news. */
+/* libuv before 1.45 runs the timers before it waits. A process that was held
+ * up between the start of the timer and that moment has its time come there,
+ * and would then wait without any: for ever, if no descriptor moves. A loop
+ * that is told to stop only looks. */
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer;
+    uv_stop(timer->loop);
 }
 
+/* Nothing to do in it: that uv_run returns is the news. */
 static void on_wake(uv_async_t *wake)
 {
     (void)wake;
