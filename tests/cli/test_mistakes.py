@@ -7,6 +7,8 @@ what the text says. Then one more event is committed, and all must arrive. All
 mistakes happen at once, each in an outbox of its own."""
 
 import concurrent.futures
+import contextlib
+import os
 import re
 import sqlite3
 import subprocess
@@ -662,6 +664,29 @@ def file_in_another_journal_mode(m):
     said = m.drain(status=78)
     assert "journal mode delete" in said
     m.sql(re.search(r"`(PRAGMA journal_mode = WAL)`", said)[1])
+
+
+@mistake_with_a_file
+def file_moved_away(m):
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    os.rename(m.path, m.path.with_name("away"))
+    m.hear(relay, "is gone while it was in use", "put it back")
+    os.rename(m.path.with_name("away"), m.path)
+
+
+@mistake_with_a_file
+def file_replaced_by_a_copy(m):
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    copy = m.path.with_name("copy.db")
+    m.sql(f"VACUUM INTO '{copy}'")
+    with contextlib.closing(sqlite3.connect(copy)) as own:
+        own.execute("PRAGMA journal_mode = WAL")
+    for tail in ("-wal", "-shm"):
+        m.path.with_name(f"shop.db{tail}").unlink(missing_ok=True)
+    os.replace(copy, m.path)
+    m.hear(relay, "was replaced by another file", "put the old file back")
 
 
 @mistake_with_a_file

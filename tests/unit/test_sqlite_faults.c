@@ -1,5 +1,5 @@
-/* test_sqlite_faults.c - a file that is busy, full, damaged, gone, or shared by
- * many processes. */
+/* test_sqlite_faults.c - a file that is busy, full, damaged, or shared by many
+ * processes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -382,44 +382,6 @@ static void what_is_in_the_file(void **state)
     scratch_drop(&x);
 }
 
-static void replaced_file(void **state)
-{
-    struct scratch x, y;
-    struct ot_store *s;
-    struct ot_reply reply;
-    struct ot_incarnation before;
-    sqlite3 *app;
-    char old[128];
-
-    (void)state;
-    scratch_make(&x);
-    scratch_make(&y);
-    app = scratch_app(&y);
-    app_run(app, "INSERT INTO outtray_event (topic) VALUES ('other')");
-    sqlite3_close(app);
-    s = scratch_store(&x, 1);
-    assert_int_equal(store_lease(s).code, 0);
-    reply = store_read(s, 0);
-    before = reply.read.incarnation;
-    ot_rows_unref(reply.read.rows);
-    snprintf(old, sizeof(old), "%s.old", x.path);
-    assert_int_equal(rename(x.path, old), 0);
-    assert_int_equal(rename(y.path, x.path), 0);
-    reply = store_read(s, 0);
-    assert_int_equal(reply.code, OUTTRAY_E_STORE_UNAVAILABLE);
-    /* The next request opens what is there now, and says that it is new. */
-    assert_int_equal(store_lease(s).code, 0);
-    reply = store_read(s, 0);
-    assert_int_equal(reply.code, 0);
-    assert_int_equal(reply.read.rows->n, 1);
-    assert_false(ot_incarnation_equal(&before, &reply.read.incarnation));
-    assert_true(reply.read.lsn > reply.read.flush_lsn);
-    ot_rows_unref(reply.read.rows);
-    s->ops->close(s);
-    scratch_drop(&x);
-    scratch_drop(&y);
-}
-
 static void forked_child(void **state)
 {
     struct scratch x;
@@ -501,7 +463,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(failing_disk),
         cmocka_unit_test(read_only),
         cmocka_unit_test(what_is_in_the_file),
-        cmocka_unit_test(replaced_file),
         cmocka_unit_test(forked_child),
         cmocka_unit_test(idle_poll_is_cheap),
     };

@@ -1,9 +1,11 @@
 /* db.c - opening the file, and running statements on it. */
+#define _GNU_SOURCE /* statx */
 #include "store/sqlite/db.h"
 
 #include "base/crash.h"
 #include "event/outbox.h"
 
+#include <fcntl.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -11,6 +13,7 @@
 
 #define LOOK_PAUSE_NS 100000 /* between two looks at a busy file */
 #define LOOKS         15
+#define OPENINGS      3
 
 static const char *const texts[] = {
 #define OT_SQL(name, text) text,
@@ -114,11 +117,47 @@ void ot_sqlite_db_free(struct ot_sqlite_db *db)
 
 /* --- the file ------------------------------------------------------------ */
 
+/* Inode numbers are given again to new files; the time of birth is not. A file
+ * system that does not know it says 0. */
+static bool look(const char *path, struct ot_sqlite_file *out)
+{
+    struct statx st;
+
+    memset(out, 0, sizeof(*out));
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &st) != 0)
+        return false;
+    out->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
+    out->inode = st.stx_ino;
+    if (st.stx_mask & STATX_BTIME)
+        out->born_ns = (int64_t)st.stx_btime.tv_sec * 1000000000 +
+                       (int64_t)st.stx_btime.tv_nsec;
+    return true;
+}
+
+static bool same(const struct ot_sqlite_file *a, const struct ot_sqlite_file *b)
+{
+    return a->device == b->device && a->inode == b->inode &&
+           a->born_ns == b->born_ns;
+}
+
+/* Whoever looks first, the text is the same. */
+static int fail_gone(const struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    int code = ot_sqlite_path_check(db, false, err);
+
+    if (code != 0)
+        return code;
+    return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                   "%s is gone while it was in use: put it back, with its "
+                   "-wal file",
+                   db->path);
+}
+
 /* The connection keeps reading a file that was removed or replaced by another;
  * nobody else would ever see what it writes. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
 {
-    struct stat st;
+    struct ot_sqlite_file now;
 
     if (db->pid != getpid())
         return ot_fail(err, OUTTRAY_E_FORKED,
@@ -127,12 +166,9 @@ int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
                        db->path);
     if (db->c == NULL)
         return 0;
-    if (stat(db->path, &st) != 0)
-        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
-                       "%s is gone while it was in use: put it back, with its "
-                       "-wal file",
-                       db->path);
-    if ((uint64_t)st.st_ino != db->inode || (uint64_t)st.st_dev != db->device)
+    if (!look(db->path, &now))
+        return fail_gone(db, err);
+    if (!same(&now, &db->file))
         return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
                        "%s was replaced by another file while it was in use",
                        db->path);
@@ -154,27 +190,48 @@ static int look_again(void *ctx, int looks)
     return 1;
 }
 
+/* Opens the file and learns which one it is. If two change places meanwhile,
+ * or the first opening for writing makes another of it (an overlay), nobody
+ * knows: once more. */
+static int open_known(struct ot_sqlite_db *db, int flags,
+                      struct outtray_error *err)
+{
+    struct ot_sqlite_file before, now;
+
+    for (int i = 0; i < OPENINGS; i++) {
+        bool there = look(db->path, &before);
+        int rc;
+
+        db->f.close_v2(db->c);
+        rc = db->f.open_v2(
+            db->path, &db->c,
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE | flags, NULL);
+        if (rc != SQLITE_OK)
+            return ot_sqlite_fail(db, rc, "opening", err);
+        if (!look(db->path, &now) || (there && !same(&before, &now)))
+            continue;
+        db->replaced |= db->was_open && !same(&now, &db->file);
+        db->file = now;
+        return 0;
+    }
+    return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
+                   "%s is moved or replaced again and again while it is "
+                   "opened: wait until that is over",
+                   db->path);
+}
+
 static int open_file(struct ot_sqlite_db *db, int flags, int busy_ms,
                      struct outtray_error *err)
 {
-    struct stat st;
-    int rc;
+    int code = open_known(db, flags, err);
 
-    rc = db->f.open_v2(db->path, &db->c,
-                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_PRIVATECACHE | flags,
-                       NULL);
-    if (rc != SQLITE_OK)
-        return ot_sqlite_fail(db, rc, "opening", err);
+    if (code != 0)
+        return code;
     db->f.extended_result_codes(db->c, 1);
     if (busy_ms > 0)
         db->f.busy_timeout(db->c, busy_ms);
     else
         db->f.busy_handler(db->c, look_again, NULL);
-    if (stat(db->path, &st) != 0)
-        return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
-                       "%s went away while it was opened", db->path);
-    db->device = (uint64_t)st.st_dev;
-    db->inode = (uint64_t)st.st_ino;
     /* A commit returns after the disk has it: the barrier of [INV-2] is a
      * commit of this connection. The temporary B-trees of the views stay out
      * of the file system. */
@@ -194,10 +251,10 @@ int ot_sqlite_db_open(struct ot_sqlite_db *db, int flags, int busy_ms,
     code = ot_sqlite_path_check(db, false, err);
     if (code != 0)
         return code;
+    if (db->was_open && access(db->path, F_OK) != 0)
+        return fail_gone(db, err);
     if (!(flags & SQLITE_OPEN_CREATE) && access(db->path, F_OK) != 0)
-        return ot_fail(err,
-                       db->was_open ? OUTTRAY_E_STORE_UNAVAILABLE
-                                    : OUTTRAY_E_STORE_NO_SCHEMA,
+        return ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
                        "there is no file %s%s: `outtray init` makes it",
                        db->path,
                        *db->path == '/' ? " (an absolute path; a relative one "

@@ -21,16 +21,23 @@ enum ot_sql {
     OT_SQL_COUNT
 };
 
+/* Which file it is, whatever its name. */
+struct ot_sqlite_file {
+    uint64_t device;
+    uint64_t inode;
+    int64_t born_ns; /* 0: the file system does not know */
+};
+
 struct ot_sqlite_db {
     struct ot_sqlite_api f;
-    sqlite3 *c;   /* NULL: not open */
-    char *path;   /* as the URL has it */
-    char *outbox; /* prefix of the tables */
-    pid_t pid;    /* of the process that it belongs to */
-    uint64_t device;
-    uint64_t inode; /* of the file that is open */
-    bool was_open;  /* once: a missing file was there before */
-    int schema;     /* of the outbox, as last checked */
+    sqlite3 *c;                 /* NULL: not open */
+    char *path;                 /* as the URL has it */
+    char *outbox;               /* prefix of the tables */
+    pid_t pid;                  /* of the process that it belongs to */
+    struct ot_sqlite_file file; /* the one that is open, or was last */
+    bool was_open;              /* once: a missing file was there before */
+    bool replaced; /* it is another than before, and nobody has told it yet */
+    int schema;    /* of the outbox, as last checked */
     sqlite3_stmt *stmts[OT_SQL_COUNT];
 };
 

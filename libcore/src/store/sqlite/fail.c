@@ -27,13 +27,27 @@ static int cannot_open(struct ot_sqlite_db *db, const char *what,
                    db->path, what, db->f.errmsg(db->c));
 }
 
+/* A file that went from under its connection is the cause of much that SQLite
+ * may say then. */
+static int lost_file(struct ot_sqlite_db *db, int rc, struct outtray_error *err)
+{
+    int kind = rc & 0xff;
+
+    if (!db->was_open || (rc != SQLITE_READONLY_DBMOVED &&
+                          kind != SQLITE_IOERR && kind != SQLITE_CORRUPT))
+        return 0;
+    return ot_sqlite_db_check_file(db, err);
+}
+
 int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
                    struct outtray_error *err)
 {
     const char *said = db->c != NULL ? db->f.errmsg(db->c) : "no memory";
-    int code;
+    int code = lost_file(db, rc, err);
 
-    switch (rc & 0xff) {
+    switch (code == 0 ? rc & 0xff : SQLITE_OK) {
+    case SQLITE_OK:
+        break;
     case SQLITE_NOMEM:
         code = ot_fail_nomem(err);
         break;
@@ -70,7 +84,7 @@ int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
     case SQLITE_READONLY:
         code = rc == SQLITE_READONLY_DBMOVED
                    ? ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
-                             "%s: %s: the file was moved or replaced while it "
+                             "%s: %s: the file was away for a moment while it "
                              "was in use",
                              db->path, what)
                    : read_only(db, what, err);

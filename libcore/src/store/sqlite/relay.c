@@ -20,8 +20,9 @@ static int read_incarnation(struct relay *r, struct outtray_error *err)
 
     if (code < 0)
         return code;
-    r->incarnation.started_us = (int64_t)r->db.inode;
-    r->incarnation.stats_reset_us = (int64_t)r->db.device;
+    r->incarnation.started_us = (int64_t)r->db.file.inode;
+    r->incarnation.stats_reset_us =
+        (int64_t)r->db.file.device ^ r->db.file.born_ns;
     r->incarnation.system = ot_hash(ot_sqlite_column(&r->db, s, 0));
     r->db.f.reset(s);
     return 0;
@@ -33,6 +34,22 @@ static void disconnect(struct relay *r)
     r->known.valid = false;
     /* Another connection counts anew: what it sees first is new. */
     r->known.data_version = -1;
+}
+
+/* A fact that lasts no time, and that nobody may miss: a reply with the error
+ * is told as a state, if that lasts. */
+static void tell_replaced(struct relay *r)
+{
+    if (!r->db.replaced)
+        return;
+    r->db.replaced = false;
+    ot_log(r->log, OT_WARN, "sqlite",
+           "%s was replaced by another file while it was in use: what was "
+           "committed to the old one and is not in this one cannot be "
+           "delivered, what was delivered since this one was copied is "
+           "delivered again; if that was not meant, stop the relay and put "
+           "the old file back, with its -wal file",
+           r->db.path);
 }
 
 static int connect_file(struct relay *r, struct outtray_error *err)
@@ -49,7 +66,9 @@ static int connect_file(struct relay *r, struct outtray_error *err)
         code = ot_sqlite_db_check_wal(&r->db, err);
     if (code == 0)
         code = read_incarnation(r, err);
-    if (code != 0)
+    if (code == 0)
+        tell_replaced(r);
+    else
         disconnect(r);
     return code;
 }

@@ -1,0 +1,244 @@
+/* test_sqlite_moved.c - a file that is moved away or replaced in use. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "outtray/sqlite.h"
+#include "support/scratch_sqlite.h"
+
+/* A file with an outbox, and another one, with one event, to take its place. */
+struct pair {
+    struct scratch here, other;
+    char away[128];
+    struct ot_store *store; /* of here; it has the lease */
+    struct ot_log log;
+    int told; /* how often it was told that the file was replaced */
+};
+
+static void count_told(void *ctx, enum ot_level level, const char *facility,
+                       const char *text)
+{
+    struct pair *p = ctx;
+
+    (void)facility;
+    if (strstr(text, "was replaced by another file") == NULL)
+        return;
+    assert_int_equal(level, OT_WARN);
+    assert_non_null(strstr(text, p->here.path));
+    p->told++;
+}
+
+static void pair_make(struct pair *p)
+{
+    struct ot_uuid owner = {{1}};
+    struct outtray_error err;
+    sqlite3 *app;
+
+    memset(p, 0, sizeof(*p));
+    scratch_make(&p->here);
+    scratch_make(&p->other);
+    snprintf(p->away, sizeof(p->away), "%s.old", p->here.path);
+    app = scratch_app(&p->other);
+    app_run(app, "INSERT INTO outtray_event (topic) VALUES ('other')");
+    sqlite3_close(app);
+    p->log = (struct ot_log){OT_WARN, count_told, p};
+    if (ot_store_open(&p->store, p->here.conf, owner, &p->log, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(store_lease(p->store).code, 0);
+}
+
+static void pair_drop(struct pair *p)
+{
+    p->store->ops->close(p->store);
+    scratch_drop(&p->here);
+    scratch_drop(&p->other);
+}
+
+static void move_away(struct pair *p)
+{
+    static const char *const ends[] = {"-wal", "-shm"};
+    char name[128];
+
+    for (size_t i = 0; i < OT_COUNT(ends); i++) {
+        snprintf(name, sizeof(name), "%s%s", p->here.path, ends[i]);
+        unlink(name);
+    }
+    assert_int_equal(rename(p->here.path, p->away), 0);
+}
+
+static void put_other(struct pair *p)
+{
+    assert_int_equal(rename(p->other.path, p->here.path), 0);
+}
+
+/* One request of each kind that can be the first to look. */
+static void ask(struct ot_store *s, enum ot_reply_kind kind)
+{
+    struct ot_lease_request renew = {.fence = 1, .ttl_us = 60000000};
+    struct ot_read_request read = {.limit = 9, .budget = 1 << 20};
+    struct ot_prune_request prune = {.limit = 9};
+    struct ot_write_request write = {.fence = 1, .set_paused = -1};
+
+    switch (kind) {
+    case OT_REPLY_LEASE:
+        s->ops->lease(s, &renew);
+        break;
+    case OT_REPLY_CURSOR:
+        s->ops->load(s);
+        break;
+    case OT_REPLY_WRITE:
+        s->ops->write(s, &write);
+        break;
+    case OT_REPLY_COMMANDS:
+        s->ops->commands(s);
+        break;
+    case OT_REPLY_PRUNE:
+        s->ops->prune(s, &prune);
+        break;
+    default:
+        s->ops->read(s, &read);
+        break;
+    }
+}
+
+/* Whoever looks first fails with it, and it is told once, also where the reply
+ * is one that nobody tells. The next request opens what is there now. */
+static void replaced_file(void **state)
+{
+    static const enum ot_reply_kind kinds[] = {
+        OT_REPLY_READ,  OT_REPLY_LEASE,    OT_REPLY_CURSOR,
+        OT_REPLY_WRITE, OT_REPLY_COMMANDS, OT_REPLY_PRUNE};
+    struct ot_incarnation before;
+    struct ot_reply reply;
+    struct pair p;
+
+    (void)state;
+    for (size_t i = 0; i < OT_COUNT(kinds); i++) {
+        pair_make(&p);
+        reply = store_read(p.store, 0);
+        before = reply.read.incarnation;
+        ot_rows_unref(reply.read.rows);
+        move_away(&p);
+        put_other(&p);
+        ask(p.store, kinds[i]);
+        reply = store_wait(p.store);
+        assert_int_equal(reply.kind, kinds[i]);
+        assert_int_equal(reply.code, OUTTRAY_E_STORE_UNAVAILABLE);
+        assert_non_null(strstr(reply.err.text, "was replaced by another"));
+        assert_int_equal(store_lease(p.store).code, 0);
+        reply = store_read(p.store, 0);
+        assert_int_equal(reply.code, 0);
+        assert_int_equal(reply.read.rows->n, 1);
+        assert_false(ot_incarnation_equal(&before, &reply.read.incarnation));
+        assert_true(reply.read.lsn > reply.read.flush_lsn);
+        ot_rows_unref(reply.read.rows);
+        assert_int_equal(p.told, 1);
+        pair_drop(&p);
+    }
+}
+
+/* The text says so however often it is asked, and nobody is told to make a new
+ * outbox. What comes back is the old file, or another one. */
+static void file_moved_away(void **state)
+{
+    struct ot_reply reply;
+    struct pair p;
+
+    (void)state;
+    pair_make(&p);
+    for (int back = 1; back >= 0; back--) {
+        move_away(&p);
+        for (int i = 0; i < 3; i++) {
+            reply = store_lease(p.store);
+            assert_int_equal(reply.code, OUTTRAY_E_STORE_UNAVAILABLE);
+            assert_non_null(
+                strstr(reply.err.text, "is gone while it was in use"));
+            assert_non_null(strstr(reply.err.text, "put it back"));
+        }
+        if (back)
+            assert_int_equal(rename(p.away, p.here.path), 0);
+        else
+            put_other(&p);
+        assert_int_equal(store_lease(p.store).code, 0);
+        assert_int_equal(p.told, !back);
+    }
+    pair_drop(&p);
+}
+
+/* --- while it is opened ------------------------------------------------------- */
+
+static struct pair *swapped; /* NULL: done */
+
+/* SQLite, and somebody else right behind it. */
+static int open_and_swap(const char *path, sqlite3 **out, int flags,
+                         const char *vfs)
+{
+    int rc = sqlite3_open_v2(path, out, flags, vfs);
+
+    if (swapped != NULL) {
+        move_away(swapped);
+        put_other(swapped);
+        swapped = NULL;
+    }
+    return rc;
+}
+
+static void *lookup(void *ctx, const char *name)
+{
+    static const struct {
+        const char *name;
+        void (*f)(void);
+    } functions[] = {
+#define F(f) {"sqlite3_" #f, (void (*)(void))sqlite3_##f},
+#include "store/sqlite/functions.def"
+#undef F
+    };
+
+    (void)ctx;
+    if (strcmp(name, "sqlite3_open_v2") == 0)
+        return (void *)open_and_swap;
+    for (size_t i = 0; i < OT_COUNT(functions); i++)
+        if (strcmp(functions[i].name, name) == 0)
+            return (void *)functions[i].f;
+    return NULL;
+}
+
+/* The file that is open is the one that is known, also if they change places
+ * between the two. */
+static void replaced_while_it_is_opened(void **state)
+{
+    struct ot_uuid owner = {{2}};
+    struct outtray_error err;
+    struct ot_reply reply;
+    struct ot_store *s;
+    struct pair p;
+
+    (void)state;
+    pair_make(&p);
+    p.store->ops->close(p.store);
+    assert_int_equal(outtray_sqlite_use(lookup, NULL, &err), 0);
+    swapped = &p;
+    if (ot_store_open(&s, p.here.conf, owner, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(store_lease(s).code, 0);
+    reply = store_read(s, 0);
+    assert_int_equal(reply.code, 0);
+    assert_int_equal(reply.read.rows->n, 1);
+    ot_rows_unref(reply.read.rows);
+    p.store = s;
+    pair_drop(&p);
+    assert_int_equal(outtray_sqlite_use(NULL, NULL, &err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replaced_file),
+        cmocka_unit_test(file_moved_away),
+        cmocka_unit_test(replaced_while_it_is_opened),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
