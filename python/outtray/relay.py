@@ -233,8 +233,8 @@ class BaseRelay:
         self._needs_script("take them here")
         if max_events < 1 or max_bytes < 1 or not linger >= 0:
             raise ValueError("max_events and max_bytes are above 0, linger from 0 on")
+        _pumped.add(self)  # first: the interpreter may be ending
         self._deliveries.begin()
-        _pumped.add(self)
         self._deliveries.settle_left(None)
         limits = (min(max_events, 16384), max_bytes, round(linger * 1000))
         return self._deliveries.loop(limits)

@@ -318,6 +318,68 @@ static void test_stop_without_the_lease(void **state)
     w_close(&w);
 }
 
+/* It is asked for when the stop comes: what the database grants is given back at
+ * once; a database that does not answer keeps nobody. */
+static void test_stop_while_the_lease_is_asked_for(void **state)
+{
+    (void)state;
+    struct world w;
+    for (int answers = 0; answers < 2; answers++) {
+        w_open(&w, NULL);
+        w.keep[OT_REPLY_LEASE] = true;
+        w_add(&w, "a");
+        w_run(&w);
+        assert_true(w.asked[OT_REPLY_LEASE]);
+        ot_engine_stop(w.engine, w.now_us + 5 * W_S, w.now_us + 8 * W_S);
+        w_pass(&w, W_S);
+        assert_false(w.done);
+        if (answers)
+            w_answer(&w, OT_REPLY_LEASE);
+        w_pass(&w, answers ? 0 : 2 * W_S);
+        assert_true(w.done);
+        assert_int_equal(w.fence, answers); /* it was granted */
+        assert_int_equal(w.owner, 0);
+        assert_int_equal(w_event(&w, 1)->sent, 0);
+        w_close(&w);
+    }
+}
+
+/* Taken anew, under the next fence: the old one would give nothing back. */
+static void test_stop_while_the_lease_is_taken_anew(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w_pass(&w, W_S);
+    w.fail[OT_REPLY_READ] = OUTTRAY_E_STORE_UNAVAILABLE;
+    w.keep[OT_REPLY_LEASE] = true;
+    w_pass(&w, W_S);
+    assert_true(w.asked[OT_REPLY_LEASE]);
+    ot_engine_stop(w.engine, w.now_us + 5 * W_S, w.now_us + 8 * W_S);
+    w_run(&w);
+    assert_false(w.done);
+    w_answer(&w, OT_REPLY_LEASE);
+    w_run(&w);
+    assert_true(w.done);
+    assert_int_equal(w.fence, 2);
+    assert_int_equal(w.owner, 0);
+    w_close(&w);
+}
+
+/* Its own limit is shorter. */
+static void test_stop_waits_for_no_lease_beyond_its_limit(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w.keep[OT_REPLY_LEASE] = true;
+    w_run(&w);
+    ot_engine_stop(w.engine, w.now_us, w.now_us + W_S / 5);
+    w_pass(&w, W_S);
+    assert_true(w.done);
+    w_close(&w);
+}
+
 /* --- operators -------------------------------------------------------------------------- */
 
 static void test_pause_and_resume(void **state)
@@ -467,6 +529,9 @@ int main(void)
         cmocka_unit_test(test_stop_is_hard_at_last),
         cmocka_unit_test(test_stop_with_a_mute_sink_and_database),
         cmocka_unit_test(test_stop_without_the_lease),
+        cmocka_unit_test(test_stop_while_the_lease_is_asked_for),
+        cmocka_unit_test(test_stop_while_the_lease_is_taken_anew),
+        cmocka_unit_test(test_stop_waits_for_no_lease_beyond_its_limit),
         cmocka_unit_test(test_a_restore_before_the_load_is_noticed),
         cmocka_unit_test(test_the_load_tells_how_long_the_lease_lasts),
         cmocka_unit_test(test_pause_and_resume),

@@ -105,6 +105,42 @@ def test_sigterm(sqlite_outbox, tmp_path):
     assert cursor_of(sqlite_outbox) == (None, 1)
 
 
+# Told to go so many seconds after it began: by stop, and by the program's end.
+BEGINNER = """
+import sys, threading
+import outtray
+
+url, seconds = sys.argv[1], float(sys.argv[2])
+for _ in range(4):
+    relay = outtray.Relay(url, settings={"relay.lease_ttl_ms": "60s"})
+    relay.handler("*")(print)
+    thread = threading.Thread(target=relay.run)
+    threading.Timer(seconds, relay.stop).start()
+    thread.start()
+    thread.join()
+    relay.close()
+print("stopped")
+relay = outtray.Relay(url, settings={"relay.lease_ttl_ms": "60s"})
+relay.handler("*")(print)
+threading.Thread(target=relay.run, daemon=True).start()
+threading.Event().wait(seconds)
+"""
+
+
+def test_told_to_go_right_after_it_began(pg_outbox):
+    """However far it has come, it leaves no lease that has to run out."""
+    for milliseconds in (0, 2, 4, 6, 9, 13, 20, 40):
+        done = subprocess.run(
+            [sys.executable, "-c", BEGINNER, pg_outbox.url, str(milliseconds / 1000)],
+            stdout=subprocess.PIPE,
+            timeout=60,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, "stopped\n")
+        owners = pg_outbox.query("SELECT owner FROM outtray.cursor")
+        assert set(owners) <= {(None,)}, milliseconds
+
+
 def test_kill(pg_outbox, tmp_path):
     """kill -9 in the middle, again and again: lost 0, the order of keys kept."""
     count, keys, path = 4000, 20, tmp_path / "out"
@@ -213,9 +249,11 @@ def post_worker_init(worker):
         os.write(out, b"%d\\n" % event.json()["n"])
 
     threading.Thread(target=relay.run, daemon=True).start()
+    print("began", os.getpid(), flush=True)
 
 def worker_exit(server, worker):
     worker.relay.stop()
+    print("ends", os.getpid(), flush=True)
 """
 
 
@@ -242,9 +280,19 @@ def test_gunicorn(pg_outbox, tmp_path):
         command,
         cwd=tmp_path,
         env={**os.environ, "SHOP": pg_outbox.url, "OUT": str(out)},
+        stdout=(tmp_path / "said").open("w"),
         stderr=subprocess.PIPE,
         text=True,
     )
+
+    def all_began():
+        """gunicorn itself forgets the signal to a worker that is not so far."""
+        said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
+        pids = {word: {int(pid) for w, pid in said if w == word} for word, _ in said}
+        working = pids.get("began", set()) - pids.get("ends", set())
+        command = ["ps", "-o", "pid=", "--ppid", str(master.pid)]
+        there = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+        return len(working) == 2 and working == {int(pid) for pid in there.split()}
 
     def get(path):
         for _ in range(600):  # a worker may just be leaving
@@ -262,6 +310,7 @@ def test_gunicorn(pg_outbox, tmp_path):
         master.send_signal(signal.SIGHUP)
         pids |= {get(str(n)) for n in range(40, 80)}
         wait_for(lambda: len(set(lines(out))) == 80)
+        wait_for(all_began)
         master.terminate()
         _, err = master.communicate(timeout=60)
     finally:
@@ -271,3 +320,5 @@ def test_gunicorn(pg_outbox, tmp_path):
     assert len(pids) > 3
     first = list(dict.fromkeys(map(int, lines(out))))
     assert sorted(first) == list(range(80))
+    (owner,) = pg_outbox.query("SELECT owner FROM outtray.cursor")
+    assert owner == (None,), err

@@ -4,6 +4,8 @@
 /* After the hard deadline, and again for the release: end all the same. With
  * the usual 8 s it stays below the 10 s after which supervisors kill. */
 #define GRACE_US INT64_C(700000)
+/* For a database that is asked for the lease while the relay stops. */
+#define ANSWER_US INT64_C(3000000)
 
 void ot_engine_defaults(struct ot_engine_options *opt)
 {
@@ -371,12 +373,22 @@ static enum ot_wish next_final(struct ot_engine *e, union ot_wish_args *out)
     return OT_DO_RELEASE;
 }
 
-/* Stopped without the right to write: give the lease back if we may have it.
- */
+/* Until when the answer to a lease that was asked for is waited for. */
+static int64_t answer_us(const struct ot_engine *e)
+{
+    int64_t us = e->asked[OT_REPLY_LEASE].sent_us + ANSWER_US;
+    return us < e->hard_us + GRACE_US ? us : e->hard_us + GRACE_US;
+}
+
+/* Stopped without the right to write: give the lease back if we have it, or get
+ * it yet, under another fence maybe: the database may be about to grant it to
+ * one that is gone by then, and nobody else gets it before it runs out. */
 static enum ot_wish next_give_up(struct ot_engine *e, union ot_wish_args *out)
 {
     if (e->in_flight > 0 && e->now_us < e->hard_us + GRACE_US)
         return next_lease(e, out);
+    if (e->asked[OT_REPLY_LEASE].under_way && e->now_us < answer_us(e))
+        return OT_WAIT;
     if (e->lease.fence == 0 || e->asked[OT_REPLY_RELEASE].under_way) {
         e->phase = OT_PHASE_DONE;
         return OT_DONE;
@@ -464,6 +476,9 @@ static int64_t wait_until(const struct ot_engine *e)
         soon(&at_us, e->asked[OT_REPLY_RELEASE].sent_us + GRACE_US);
     if (e->stopping)
         soon(&at_us, stop_next(e));
+    if (e->stopping && e->phase <= OT_PHASE_LOAD &&
+        e->asked[OT_REPLY_LEASE].under_way && e->now_us < answer_us(e))
+        soon(&at_us, answer_us(e));
     return at_us;
 }
 
