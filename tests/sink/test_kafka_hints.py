@@ -1,4 +1,4 @@
-"""What `check` warns of, although it works today."""
+"""What `check` and `doctor` warn of, although it works today."""
 
 from topics import Topics
 
@@ -20,7 +20,7 @@ def test_messages_that_are_too_small(outtray, kafka):
     assert "warning" not in check(outtray, kafka, kafka.topic()).stdout
 
 
-def test_replicas_that_do_not_help(outtray, own_kafka):
+def test_replicas_that_do_not_help(outtray, own_kafka, tmp_path):
     kafka = Topics(own_kafka(2).bootstrap)
     for replicas, insync, words in (
         (1, 1, "has one replica"),
@@ -30,4 +30,12 @@ def test_replicas_that_do_not_help(outtray, own_kafka):
         topic = kafka.topic(1, replicas, min_insync_replicas=insync)
         out = check(outtray, kafka, topic).stdout
         assert ("warning" in out) == (words is not None), out
+        assert words is None or words in out
+        # doctor finds the topic by itself
+        store = {"OUTTRAY_STORE_URL": f"sqlite://{tmp_path}/{topic}"}
+        outtray.run("init", env=store)
+        outtray.run("enqueue", topic, "{}", env=store)
+        out = outtray.run("doctor", "--sink", kafka.url, env=store).stdout
+        assert f"can be published to: {topic}" in out
+        assert (f"warning  topic {topic}" in out) == (words is not None), out
         assert words is None or words in out

@@ -41,6 +41,14 @@ int ot_probe_sink(struct ot_cli *cli, const char *topic,
     return rc;
 }
 
+/* The texts stand below each other. */
+static int what_pad(const char *what)
+{
+    size_t n = strlen(what);
+
+    return n < 14 ? 16 - (int)n : 2;
+}
+
 void ot_probe_print(struct ot_cli *cli, enum ot_level level, const char *what,
                     const char *text, const char *fix)
 {
@@ -51,8 +59,10 @@ void ot_probe_print(struct ot_cli *cli, enum ot_level level, const char *what,
     enum ot_color color = level == OT_ERROR  ? OT_RED
                           : level == OT_WARN ? OT_YELLOW
                                              : OT_GREEN;
-    ot_out(cli, "%s%-7s%s  %-14s  ", ot_term_color(on, color), word,
-           ot_term_color(on, OT_PLAIN), what);
+    ot_out(cli, "%s%-7s%s  ", ot_term_color(on, color), word,
+           ot_term_color(on, OT_PLAIN));
+    ot_out_safe(cli, ot_slice_of(what));
+    ot_out(cli, "%*s", what_pad(what), "");
     ot_out_safe(cli, ot_slice_of(text));
     ot_out(cli, "\n");
     if (fix != NULL && fix[0] != '\0')

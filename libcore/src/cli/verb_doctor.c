@@ -1,5 +1,9 @@
 #include "cli/cli.h"
 #include "cli/probe.h"
+#include "cli/recent.h"
+
+#define TOPICS   20       /* that the sink is asked for */
+#define PATIENCE 30000000 /* for all of them together, in microseconds */
 
 struct report {
     struct ot_cli *cli;
@@ -22,7 +26,8 @@ static int each(void *ctx, const struct ot_finding *finding)
     if (report->all != NULL) {
         json_array_append_new(
             report->all,
-            json_pack("{s:s,s:s,s:o,s:o}", "check", finding->check, "level",
+            json_pack("{s:o,s:s,s:o,s:o}", "check",
+                      ot_json_text(ot_slice_of(finding->check)), "level",
                       word_of(finding->level), "text",
                       ot_json_text(ot_slice_of(finding->text)), "fix",
                       ot_json_text(ot_slice_of(finding->fix))));
@@ -33,26 +38,101 @@ static int each(void *ctx, const struct ot_finding *finding)
     return 0;
 }
 
-/* The sink, if one is configured, is a finding like the others. */
-static void look_at_sink(struct report *report)
+static void tell(struct report *report, enum ot_level level, const char *check,
+                 const char *text, const char *fix)
+{
+    struct ot_finding finding = {
+        .level = level,
+        .check = check,
+        .text = text,
+        .fix = fix != NULL && fix[0] != '\0' ? fix : NULL,
+    };
+    (void)each(report, &finding);
+}
+
+/* --- the sink, if one is configured --------------------------------------- */
+
+/* Asks it for a topic, or (NULL) for itself; a hint is a finding of its own.
+ * 0; 1: it cannot tell; or why not. level: of that. */
+static int ask_sink(struct report *report, const char *topic, const char *check,
+                    enum ot_level level)
 {
     struct ot_cli *cli = report->cli;
     struct outtray_error err = {0};
-    char fix[256] = "";
-    if (!ot_conf_is_set(cli->conf, "sink.url"))
-        return;
     struct ot_probe_hint hint;
-    int rc = ot_probe_sink(cli, NULL, &hint, &err);
-    ot_cli_usual_fix(cli, rc, fix, sizeof fix);
-    char *url = ot_cli_url_text(cli, "sink.url");
-    struct ot_finding finding = {
-        .level = rc == 0 ? OT_INFO : OT_ERROR,
-        .check = "sink",
-        .text = rc == 0 && url != NULL ? url : err.text,
-        .fix = rc != 0 && fix[0] != '\0' ? fix : NULL,
-    };
-    (void)each(report, &finding);
+    char fix[256] = "";
+    int rc = ot_probe_sink(cli, topic, &hint, &err);
+    if (rc < 0) {
+        ot_cli_usual_fix(cli, rc, fix, sizeof fix);
+        tell(report, level, check, err.text, fix);
+    }
+    if (hint.text[0] != '\0')
+        tell(report, OT_WARN, check, hint.text, NULL);
+    return rc;
+}
+
+/* One that nothing waits for may have been removed on purpose. */
+static int ask_topic(struct report *report, const struct ot_recent_topic *topic,
+                     struct ot_buffer *good)
+{
+    struct ot_buffer check = {0};
+    ot_buffer_printf(&check, "topic %s", topic->name);
+    int rc = ask_sink(report, topic->name, check.failed ? topic->name : check.p,
+                      topic->waits ? OT_ERROR : OT_WARN);
+    if (rc == 0)
+        ot_buffer_printf(good, "%s%s", good->n > 0 ? ", " : "", topic->name);
+    ot_buffer_free(&check);
+    return rc;
+}
+
+static void tell_topics(struct report *report, const char *good, size_t left)
+{
+    struct ot_buffer text = {0};
+    if (good != NULL) {
+        ot_buffer_printf(&text, "can be published to: %s", good);
+        tell(report, OT_INFO, "topics", text.failed ? good : text.p, NULL);
+    }
+    ot_buffer_clear(&text);
+    if (left > 0) {
+        ot_buffer_printf(&text, "%zu more were not asked for", left);
+        tell(report, OT_INFO, "topics", text.failed ? "not all" : text.p,
+             "outtray check --topic TOPIC");
+    }
+    ot_buffer_free(&text);
+}
+
+/* Those of the newest events, and of those that wait. */
+static void look_at_topics(struct report *report)
+{
+    struct outtray_error err = {0};
+    struct ot_buffer good = {0};
+    struct ot_recent recent;
+    int64_t until_us = ot_now_us() + PATIENCE;
+    size_t i = 0;
+    int rc = ot_recent_topics(report->cli, &recent, &err);
+    /* What keeps it from looking at the events was told as FAILED, mostly. */
+    if (rc != 0 && report->errors == 0)
+        tell(report, OT_WARN, "topics", err.text, NULL);
+    for (; rc == 0 && i < recent.n && i < TOPICS && ot_now_us() < until_us; i++)
+        (void)ask_topic(report, &recent.topics[i], &good);
+    if (rc == 0)
+        tell_topics(report, good.failed ? NULL : good.p, recent.n - i);
+    ot_buffer_free(&good);
+    ot_recent_free(&recent);
+}
+
+static void look_at_sink(struct report *report)
+{
+    if (!ot_conf_is_set(report->cli->conf, "sink.url"))
+        return;
+    int rc = ask_sink(report, NULL, "sink", OT_ERROR);
+    if (rc < 0)
+        return;
+    char *url = ot_cli_url_text(report->cli, "sink.url");
+    tell(report, OT_INFO, "sink", url != NULL ? url : "", NULL);
     ot_free(url);
+    if (rc == 0)
+        look_at_topics(report);
 }
 
 static int run(struct ot_cli *cli, int argc, char **argv)
@@ -101,7 +181,9 @@ const struct ot_cli_verb ot_cli_verb_doctor = {
     .summary = "is it set up right: every finding with its fix",
     .purpose =
         "Looks at the conditions that ordered capture stands on (identity "
-        "cache, primary, privileges, settings) and at what will hurt later. "
+        "cache, primary, privileges, settings) and at what will hurt later; "
+        "with a sink also at the topics of recent events, 20 at most: can they "
+        "be published to, will they lose or reject events? "
         "Exit status 1 if something is FAILED; a warning alone is 0. outtray "
         "check asks whether everything can be reached, outtray status how it "
         "is going.",
