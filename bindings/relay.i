@@ -37,6 +37,12 @@ struct outtray_relay_stats {
     uint32_t in_flight;
     uint32_t gaps;
     uint32_t held;
+    int64_t rtt_avg_us;
+    int64_t rtt_p99_us;
+    int64_t throttle_avg_ms;
+    int64_t throttle_max_ms;
+    int64_t queued_events;
+    int64_t queued_bytes;
     char stall[32];
     char stall_detail[200];
     %mutable;

@@ -118,6 +118,12 @@ function Outbox:build(event, dialect, style) end
 ---@field in_flight integer
 ---@field gaps integer
 ---@field held integer
+---@field rtt_avg_us integer
+---@field rtt_p99_us integer
+---@field throttle_avg_ms integer
+---@field throttle_max_ms integer
+---@field queued_events integer
+---@field queued_bytes integer
 ---@field stall string
 ---@field stall_detail string
 

@@ -202,8 +202,9 @@ end
 
 local NUMBERS = {
     "delivered", "failed", "dead", "reads", "writes", "pruned", "position",
-    "last_seq", "fence", "window", "in_flight", "gaps", "held", "stall",
-    "stall_detail",
+    "last_seq", "fence", "window", "in_flight", "gaps", "held", "rtt_avg_us",
+    "rtt_p99_us", "throttle_avg_ms", "throttle_max_ms", "queued_events",
+    "queued_bytes", "stall", "stall_detail",
 }
 
 -- Its numbers, as a table.

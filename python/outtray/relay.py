@@ -49,6 +49,12 @@ class RelayStats:
     in_flight: int  #: of these, with the broker's client
     gaps: int  #: open gap ranges
     held: int  #: held events, all states
+    rtt_avg_us: int  #: round trip to the brokers (sink.statistics_ms); -1: unknown
+    rtt_p99_us: int  #: the slowest broker's 99th percentile; -1: unknown
+    throttle_avg_ms: int  #: brokers held answers back for so long; -1: unknown
+    throttle_max_ms: int  #: at most; -1: unknown
+    queued_events: int  #: with the client, not acknowledged; -1: unknown
+    queued_bytes: int  #: their payloads and headers; -1: unknown
     stall: str  #: why nothing is moving; "none"
     stall_detail: str  #: for people
 

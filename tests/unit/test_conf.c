@@ -455,6 +455,8 @@ static void rules(void **state)
     check("relay.stop_soft_ms (9000 ms) is above relay.stop_hard_ms",
           "relay.stop_soft_ms", "9s", NULL);
     check("relay.poll_min_ms", "relay.poll_min_ms", "51", NULL);
+    check("sink.statistics_ms (999 ms)", "sink.statistics_ms", "999", NULL);
+    check(NULL, "sink.statistics_ms", "1s", NULL);
     check(NULL, "relay.poll_min_ms", "50", NULL);
     check("retry.min_ms", "retry.max_ms", "99ms", NULL);
     check("probe.min_ms", "probe.max_ms", "10ms", NULL);

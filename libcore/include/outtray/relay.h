@@ -75,21 +75,28 @@ OUTTRAY_API void outtray_relay_until_empty(struct outtray_relay *);
 
 /** Numbers of one relay's life; see the reference page for each. */
 struct outtray_relay_stats {
-    uint64_t delivered;     /**< acknowledged by the broker */
-    uint64_t failed;        /**< completions other than ok */
-    uint64_t dead;          /**< given up on */
-    uint64_t reads;         /**< polls of the database */
-    uint64_t writes;        /**< cursor writes */
-    uint64_t pruned;        /**< log rows deleted by retention */
-    int64_t position;       /**< written cursor */
-    int64_t last_seq;       /**< newest seq drawn, as of the last read */
-    int64_t fence;          /**< 0: another relay owns the subscription */
-    uint32_t window;        /**< events read and not settled */
-    uint32_t in_flight;     /**< of these, with the broker client */
-    uint32_t gaps;          /**< open gap ranges */
-    uint32_t held;          /**< held events, all states */
-    char stall[32];         /**< why nothing is moving; "none" */
-    char stall_detail[200]; /**< for people */
+    uint64_t delivered;      /**< acknowledged by the broker */
+    uint64_t failed;         /**< completions other than ok */
+    uint64_t dead;           /**< given up on */
+    uint64_t reads;          /**< polls of the database */
+    uint64_t writes;         /**< cursor writes */
+    uint64_t pruned;         /**< log rows deleted by retention */
+    int64_t position;        /**< written cursor */
+    int64_t last_seq;        /**< newest seq drawn, as of the last read */
+    int64_t fence;           /**< 0: another relay owns the subscription */
+    uint32_t window;         /**< events read and not settled */
+    uint32_t in_flight;      /**< of these, with the broker client */
+    uint32_t gaps;           /**< open gap ranges */
+    uint32_t held;           /**< held events, all states */
+    int64_t rtt_avg_us;      /**< round trip to the brokers, of the sink's last
+                                 statistics (sink.statistics_ms); -1: unknown */
+    int64_t rtt_p99_us;      /**< the slowest broker's 99th percentile; -1 */
+    int64_t throttle_avg_ms; /**< brokers held answers back for so long; -1 */
+    int64_t throttle_max_ms; /**< at most; -1 */
+    int64_t queued_events;   /**< with the client, not acknowledged; -1 */
+    int64_t queued_bytes;    /**< their payloads and headers; -1 */
+    char stall[32];          /**< why nothing is moving; "none" */
+    char stall_detail[200];  /**< for people */
 };
 OUTTRAY_API void outtray_relay_stats(const struct outtray_relay *,
                                      struct outtray_relay_stats *out);

@@ -99,6 +99,34 @@ static void print_relay(struct ot_cli *cli, const struct ot_status *s,
            r->live ? "" : " and not any more");
 }
 
+static json_int_t integer_of(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+/* What its client measured last, if it was asked to. */
+static void print_broker(struct ot_cli *cli, const struct ot_cli_report *r)
+{
+    const json_t *b = json_object_get(r->json, "broker");
+    char a[32], c[32];
+    if (!json_is_object(b))
+        return;
+    ot_out(cli, "  broker    ");
+    if (integer_of(b, "rtt_avg_us") < 0)
+        ot_out(cli, "no answer since the last look");
+    else
+        ot_out(cli, "round trip %s, p99 %s",
+               ot_duration_text(integer_of(b, "rtt_avg_us"), a),
+               ot_duration_text(integer_of(b, "rtt_p99_us"), c));
+    if (integer_of(b, "throttle_max_ms") > 0)
+        ot_out(cli, ", throttled by %s, at most %s",
+               ot_duration_text(integer_of(b, "throttle_avg_ms") * 1000, a),
+               ot_duration_text(integer_of(b, "throttle_max_ms") * 1000, c));
+    ot_out(cli, ", queued %s events, %s bytes\n",
+           ot_number_text(integer_of(b, "queued_events"), a),
+           ot_number_text(integer_of(b, "queued_bytes"), c));
+}
+
 static void print_one(struct ot_cli *cli, const struct ot_status *s,
                       const struct ot_cli_report *r)
 {
@@ -127,6 +155,7 @@ static void print_one(struct ot_cli *cli, const struct ot_status *s,
         ot_out(cli, "  commands  %s wait for the relay\n",
                ot_number_text(s->commands, a));
     print_relay(cli, s, r);
+    print_broker(cli, r);
 }
 
 static int each_status(void *ctx, const struct ot_status *s)

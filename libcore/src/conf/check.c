@@ -44,6 +44,19 @@ static int check_lease(const struct outtray_conf *conf,
                    (long long)cursor, (long long)ttl);
 }
 
+/* More often it costs more than it tells. */
+static int check_statistics(const struct outtray_conf *conf,
+                            struct outtray_error *err)
+{
+    int64_t ms = ot_conf_int(conf, "sink.statistics_ms");
+
+    return ms == 0 || ms >= 1000
+               ? 0
+               : ot_fail(err, OUTTRAY_E_CONF,
+                         "sink.statistics_ms (%lld ms): write 0, or 1s or more",
+                         (long long)ms);
+}
+
 /* --- names that a database or a broker would refuse later ---------------- */
 
 #define SUBSCRIPTION_MAX 63 /* a CHECK of the schemas */
@@ -234,6 +247,8 @@ int outtray_conf_check(const struct outtray_conf *conf,
 
     if (rc == 0)
         rc = check_lease(conf, err);
+    if (rc == 0)
+        rc = check_statistics(conf, err);
     if (rc == 0)
         rc = check_names(conf, err);
     if (rc == 0)

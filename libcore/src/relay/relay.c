@@ -368,6 +368,21 @@ int outtray_relay_timeout_ms(const struct outtray_relay *relay)
 
 /* --- numbers ------------------------------------------------------------- */
 
+static void measured(const struct outtray_relay *relay,
+                     struct outtray_relay_stats *out)
+{
+    struct ot_sink_stats s = {-1, -1, -1, -1, -1, -1};
+
+    if (relay->sink != NULL)
+        (void)ot_sink_stats(relay->sink, &s);
+    out->rtt_avg_us = s.rtt_avg_us;
+    out->rtt_p99_us = s.rtt_p99_us;
+    out->throttle_avg_ms = s.throttle_avg_ms;
+    out->throttle_max_ms = s.throttle_max_ms;
+    out->queued_events = s.queued_events;
+    out->queued_bytes = s.queued_bytes;
+}
+
 void outtray_relay_stats(const struct outtray_relay *relay,
                          struct outtray_relay_stats *out)
 {
@@ -390,6 +405,7 @@ void outtray_relay_stats(const struct outtray_relay *relay,
     out->gaps = stats.gaps;
     for (size_t i = 0; i < OT_COUNT(stats.held); i++)
         out->held += stats.held[i];
+    measured(relay, out);
     strncpy(out->stall,
             ot_stall_name(
                 ot_engine_stall(relay->engine, ot_now_us(), out->stall_detail)),

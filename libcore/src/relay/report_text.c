@@ -99,6 +99,21 @@ static void put_numbers(struct out *o, const struct ot_report_text *t,
         (unsigned long long)held, (unsigned long)s->gaps, s->breaker);
 }
 
+static void put_broker(struct out *o, const struct ot_sink *sink)
+{
+    struct ot_sink_stats s;
+
+    if (sink == NULL || !ot_sink_stats(sink, &s))
+        return;
+    put(o,
+        ",\"broker\":{\"rtt_avg_us\":%lld,\"rtt_p99_us\":%lld"
+        ",\"throttle_avg_ms\":%lld,\"throttle_max_ms\":%lld"
+        ",\"queued_events\":%lld,\"queued_bytes\":%lld}",
+        (long long)s.rtt_avg_us, (long long)s.rtt_p99_us,
+        (long long)s.throttle_avg_ms, (long long)s.throttle_max_ms,
+        (long long)s.queued_events, (long long)s.queued_bytes);
+}
+
 const char *ot_report_text(struct ot_report_text *t,
                            const struct ot_report *report,
                            const struct ot_driver *driver, int64_t now_us)
@@ -114,6 +129,7 @@ const char *ot_report_text(struct ot_report_text *t,
     put(&o, ",\"since_us\":%lld", (long long)report->shown_since_us);
     put_text(&o, "sink", t->sink);
     put_numbers(&o, t, &stats);
+    put_broker(&o, driver->sink);
     if (driver->failure[0] != '\0') {
         put_text(&o, "failure", driver->failure);
         put(&o, ",\"failure_us\":%lld", (long long)driver->failure_us);

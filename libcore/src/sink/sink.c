@@ -29,6 +29,11 @@ const char *ot_outcome_name(enum ot_outcome outcome)
     return (size_t)outcome < OT_COUNT(names) ? names[outcome] : "?";
 }
 
+bool ot_sink_stats(const struct ot_sink *sink, struct ot_sink_stats *out)
+{
+    return sink->ops->stats != NULL && sink->ops->stats(sink, out);
+}
+
 int ot_sink_open(struct ot_sink **out, const struct outtray_conf *conf,
                  const struct ot_log *log, struct outtray_error *err)
 {

@@ -72,6 +72,17 @@ struct ot_health {
     char reason[256]; /* "" when up */
 };
 
+/* What a broker client measures of itself; each number is of the time between
+ * its last two measurements. */
+struct ot_sink_stats {
+    int64_t rtt_avg_us;      /* from a request to its answer; -1: none came */
+    int64_t rtt_p99_us;      /* of the broker where it is the longest; -1 */
+    int64_t throttle_avg_ms; /* a broker held its answers back for so long */
+    int64_t throttle_max_ms;
+    int64_t queued_events; /* given to the client and not acknowledged, now */
+    int64_t queued_bytes;
+};
+
 enum ot_sink_caps {
     OT_SINK_ORDERED = 1, /* keeps the order of submission per key */
     OT_SINK_BATCHES = 2, /* a rejection can hit innocent neighbours */
@@ -129,6 +140,10 @@ struct ot_sink_ops {
     /* Only with nothing pending, or after abandon. Returns within 1 s whatever
      * the network does. */
     void (*close)(struct ot_sink *);
+
+    /* What was measured last; false: nothing yet, or it was not asked to
+     * measure. NULL if the sink cannot. */
+    bool (*stats)(const struct ot_sink *, struct ot_sink_stats *out);
 };
 
 struct ot_sink {
@@ -139,6 +154,9 @@ struct ot_sink {
  * there is none, E_UNSUPPORTED if it was not built in. */
 int ot_sink_open(struct ot_sink **out, const struct outtray_conf *conf,
                  const struct ot_log *log, struct outtray_error *err);
+
+/* As its stats; false also if it has none. */
+bool ot_sink_stats(const struct ot_sink *, struct ot_sink_stats *out);
 
 /* The broker-side name of a topic: sink.topic with ${topic} replaced. Appends
  * to out (NUL-terminated). */

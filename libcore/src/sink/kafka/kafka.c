@@ -359,6 +359,14 @@ static void kafka_health(const struct ot_sink *sink, struct ot_health *out)
     }
 }
 
+static bool kafka_stats(const struct ot_sink *sink, struct ot_sink_stats *out)
+{
+    const struct ot_kafka *k = (const struct ot_kafka *)sink;
+    if (k->measured)
+        *out = k->stats;
+    return k->measured;
+}
+
 /* Reports that nobody asks for any more: they free the messages, so that no
  * thread of librdkafka looks at a payload after close. */
 static void drain_for_close(struct ot_kafka *k, int64_t until_us)
@@ -405,4 +413,5 @@ const struct ot_sink_ops ot_sink_kafka = {
     .check = ot_kafka_check,
     .health = kafka_health,
     .close = kafka_close,
+    .stats = kafka_stats,
 };

@@ -15,6 +15,7 @@
 #include "sink/done.h"
 #include "sink/kafka/classify.h"
 #include "sink/kafka/client.h"
+#include "sink/kafka/statistics.h"
 #include "sink/kafka/trouble.h"
 #include "sink/reasons.h"
 #include "sink/sink.h"
@@ -116,6 +117,11 @@ struct ot_kafka {
     bool trouble_said;     /* in the log */
     char certificate[160]; /* what is wrong with the last one seen */
     char stuck[200];
+
+    bool measured; /* stats are of this client */
+    struct ot_sink_stats stats;
+    int64_t throttled_us; /* a broker last held back, 0: none does */
+    bool unread_said;     /* in the log */
 };
 
 /* topics.c */

@@ -98,6 +98,7 @@ void ot_kafka_retire(struct ot_kafka *k, int64_t wait_us)
     k->more = false;
     k->draining = false;
     k->alive_asked = false;
+    k->measured = false;
     reset_topics(k);
     ot_kafka_client_retire(k->client, wait_us);
     k->client = NULL;
@@ -177,6 +178,8 @@ static void on_event(struct ot_kafka *k, rd_kafka_event_t *event)
         else
             on_trouble(k, rd_kafka_event_error(event),
                        rd_kafka_event_error_string(event));
+    } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_STATS) {
+        ot_kafka_measured(k, rd_kafka_event_stats(event));
     }
     rd_kafka_event_destroy(event);
 }

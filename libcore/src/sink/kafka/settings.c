@@ -34,7 +34,6 @@ static const struct {
     {"allow.auto.create.topics", "false"}, /* a typo makes no topic */
     {"topic.metadata.propagation.max.ms", "5000"},
     {"ssl.endpoint.identification.algorithm", "https"},
-    {"statistics.interval.ms", "0"},
     {"log.connection.close", "false"},
     {"log.queue", "true"},
 };
@@ -57,6 +56,7 @@ static const struct {
      "the relay counts an event as delivered by its report only"},
     {"partitioner", "random", "the events of a key would lose their order"},
     {"transactional.id", NULL, "the relay does not use transactions"},
+    {"statistics.interval.ms", NULL, "write sink.statistics_ms"},
     {"enabled_events", NULL, "the relay sets it"},
     {"log.queue", NULL, "the relay sets it"},
     {"internal.termination.signal", NULL,
@@ -416,6 +416,9 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
     if (code == 0)
         code = set_client_id(rk, conf, err);
     if (code == 0)
+        code = set_number(rk, "statistics.interval.ms",
+                          ot_conf_int(conf, "sink.statistics_ms"), err);
+    if (code == 0)
         code = set(rk, "bootstrap.servers", url->hosts, err);
     if (code == 0)
         code = set_login(rk, url, err);
@@ -444,7 +447,7 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
     ot_kafka_trouble_watch(rk);
     rd_kafka_conf_enable_sasl_queue(rk, 1); /* see new_producer */
     rd_kafka_conf_set_events(rk, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
-                                     RD_KAFKA_EVENT_LOG);
+                                     RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_STATS);
     *out = rk;
     return 0;
 }
