@@ -26,6 +26,27 @@ function outtray.id() end
 ---@return outtray.Code? code
 function outtray.relay(options) end
 
+---@param options? outtray.InboxOptions
+---@return outtray.Inbox
+function outtray.inbox(options) end
+
+---@class outtray.InboxOptions
+---@field name? string schema, or prefix of the tables; "outtray"
+---@field require_transaction? boolean false: take a connection that commits on its own
+
+---@class outtray.Inbox
+local Inbox = {}
+
+---Is it the first time that this consumer handles this event?
+---@param conn table | userdata of LuaSQL, LuaDBI, lsqlite3 or pgmoon
+---@param consumer string
+---@param event_id string
+---@return boolean? first
+---@return string? message
+---@return outtray.Code? code
+---@return string? sqlstate
+function Inbox:once(conn, consumer, event_id) end
+
 ---@class outtray.OutboxOptions
 ---@field name? string schema, or prefix of the tables; "outtray"
 ---@field serializer? fun(payload: table): string?, string?

@@ -22,6 +22,11 @@ function outtray.id()
     return require("outtray.builder").module.id_new()
 end
 
+-- What a consumer has handled; see outtray.inbox.
+function outtray.inbox(options)
+    return require("outtray.inbox").new(options)
+end
+
 -- A relay; see outtray.relay.
 function outtray.relay(options)
     return require("outtray.relay").new(options)

@@ -16,6 +16,7 @@ it("declare what there is, and nothing else", function()
     local classes = {
         outtray = require "outtray",
         Outbox = require("outtray.outbox").Outbox,
+        Inbox = require("outtray.inbox").Inbox,
         Relay = require("outtray.relay").Relay,
         Batch = require("outtray.batch").Batch,
         Event = require("outtray.batch").Event,

@@ -305,10 +305,10 @@ describe("a mistake", function()
 
     it("can be the connection", function()
         for _, wrong in ipairs {1, "x", true, print, {}, io.stdout} do
-            raises("enqueue takes a connection of", function()
+            raises("a connection is one of", function()
                 outbox:enqueue(wrong, {topic = "t"})
             end)
-            raises("enqueue takes a connection of", function()
+            raises("a connection is one of", function()
                 outbox:enqueue_many(wrong, {{topic = "t"}})
             end)
         end

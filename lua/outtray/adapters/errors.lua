@@ -54,7 +54,7 @@ function errors.of_postgres(message)
         or line:find("terminating connection", 1, true)
         or line:find("no connection to the server", 1, true) then
         return nil, line, "STORE_UNAVAILABLE"
-    elseif line:find('relation "[%w_]+%.event" does not exist') then
+    elseif line:find('relation "[%w_]+%.%l+" does not exist') then
         return nil, line .. NO_OUTBOX, "STORE_NO_SCHEMA"
     elseif line:find("permission denied", 1, true) then
         return nil, line, "STORE_PERMISSION"
@@ -81,8 +81,8 @@ function errors.of_sqlite(message)
     return nil, message, "STORE"
 end
 
--- An adapter for SQLite from run(conn, sql): true, or nil and a message; or the
--- three values of errors.closed.
+-- An adapter for SQLite from run(conn, sql): true and the number of rows, or nil and a
+-- message; or the three values of errors.closed.
 function errors.sqlite_adapter(run)
     local function is_open(conn)
         local done, message, code = run(conn, "BEGIN")
@@ -108,7 +108,7 @@ function errors.sqlite_adapter(run)
             end
             local done, message, code = run(conn, sql)
             if done then
-                return true
+                return true, message
             elseif code then
                 return nil, message, code
             end

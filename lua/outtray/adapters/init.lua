@@ -1,8 +1,9 @@
 -- adapters - how a statement is executed on a connection of each driver, and
 -- whether it has a transaction open.
 --
--- An adapter has its dialect and execute(conn, sql, required), which returns true,
--- or nil, a message, the name of an error and, where the driver has it, SQLSTATE.
+-- An adapter has its dialect and execute(conn, sql, required), which returns true and
+-- the number of rows that were inserted, or nil, a message, the name of an error and,
+-- where the driver has it, SQLSTATE.
 -- No driver tells whether a transaction is open. So PostgreSQL is asked for a
 -- savepoint first, which only a transaction can have, and SQLite for another
 -- transaction, which only a connection without one can have.
@@ -17,7 +18,7 @@ local NAMES = {
     {"^sqlite database", "lsqlite3", "sqlite3"},
 }
 
-local TAKES = "enqueue takes a connection of luasql, luadbi, lsqlite3 or pgmoon"
+local TAKES = "a connection is one of luasql, luadbi, lsqlite3 or pgmoon"
 
 local function of_table(conn)
     if type(conn._get_connection) == "function" then

@@ -8,6 +8,6 @@ return {
         elseif db:exec(sql) ~= 0 then
             return nil, db:errmsg()
         end
-        return true
+        return true, db:changes()
     end),
 }

@@ -2,7 +2,7 @@
 -- statement of PostgreSQL is alone in its message.
 local errors = require "outtray.adapters.errors"
 
--- true, or nil and a message.
+-- true and the number of rows, or nil and a message.
 local function run(conn, sql)
     local fine, statement, message = pcall(conn.prepare, conn, sql)
     if fine and not statement and message == "Database not available" then
@@ -11,9 +11,10 @@ local function run(conn, sql)
         return nil, tostring(not fine and statement or message)
     end
     local executed, done, why = pcall(statement.execute, statement)
+    local rows = executed and done and statement:affected()
     pcall(statement.close, statement)
     if executed and done then
-        return true
+        return true, rows
     end
     return nil, tostring(not executed and done or why)
 end
@@ -21,15 +22,16 @@ end
 local postgresql = {dialect = "POSTGRESQL"}
 
 local function each(conn, statements)
+    local done, message, code
     for _, sql in ipairs(statements) do
-        local done, message, code = run(conn, sql)
+        done, message, code = run(conn, sql)
         if code then
             return nil, message, code
         elseif not done then
             return errors.of_postgres(message)
         end
     end
-    return true
+    return true, message
 end
 
 function postgresql.execute(conn, sql, required)

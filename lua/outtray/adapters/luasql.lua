@@ -4,7 +4,7 @@ local errors = require "outtray.adapters.errors"
 -- In one message with the INSERT: it costs no round trip.
 local GUARD = "SAVEPOINT outtray; RELEASE outtray; "
 
--- true, or nil and a message; a closed connection raises.
+-- true and the number of rows, or nil and a message; a closed connection raises.
 local function run(conn, sql)
     local fine, done, message = pcall(conn.execute, conn, sql)
     if not fine then
@@ -12,7 +12,7 @@ local function run(conn, sql)
     elseif not done then
         return nil, tostring(message)
     end
-    return true
+    return true, done
 end
 
 local postgres = {dialect = "POSTGRESQL"}
@@ -20,7 +20,7 @@ local postgres = {dialect = "POSTGRESQL"}
 function postgres.execute(conn, sql, required)
     local done, message, code = run(conn, required and GUARD .. sql or sql)
     if done then
-        return true
+        return true, message
     elseif code then
         return nil, message, code
     end

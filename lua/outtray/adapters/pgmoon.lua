@@ -65,7 +65,7 @@ function pgmoon.execute(pg, sql, required)
     elseif required and seen.transaction ~= "T" then
         return errors.not_in_transaction()
     end
-    return true
+    return true, tonumber((seen.command or ""):match("^INSERT %d+ (%d+)"))
 end
 
 return pgmoon

@@ -31,6 +31,14 @@ local PLACEHOLDERS = {
     qmark = function() return "?" end,
 }
 
+-- Text as a literal.
+function render.literal(dialect, value)
+    if dialect == "sqlite" or not find(value, "[\\\128-\255]") then
+        return "'" .. value:gsub("'", "''") .. "'"
+    end
+    return "convert_from(decode('" .. hex(value) .. "', 'hex'), 'UTF8')"
+end
+
 -- A parameter of a kind: n(il), t(ext), b(ytes).
 function Writer:placeholder(kind, value)
     local params = self.params
@@ -46,10 +54,8 @@ function Writer:text(value)
         self:placeholder("t", value)
     elseif value == nil then
         self:sql("NULL")
-    elseif self.dialect == "sqlite" or not find(value, "[\\\128-\255]") then
-        self:sql("'" .. value:gsub("'", "''") .. "'")
     else
-        self:sql("convert_from(decode('" .. hex(value) .. "', 'hex'), 'UTF8')")
+        self:sql(render.literal(self.dialect, value))
     end
 end
 
