@@ -54,6 +54,8 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     a->timeout_ms = ot_conf_int(conf, "store.statement_timeout_ms");
     a->retention_us = ot_conf_us(conf, "prune.retention_ms");
     a->prunes = ot_conf_bool(conf, "prune.enabled");
+    a->transaction_ms = ot_conf_us(conf, "doctor.transaction_age_ms") / 1000;
+    a->snapshot_ms = ot_conf_us(conf, "doctor.snapshot_age_ms") / 1000;
     rc = a->outbox != NULL ? ot_pg_connect(&a->c, conf, err)
                            : ot_fail_nomem(err);
     if (rc != 0) {

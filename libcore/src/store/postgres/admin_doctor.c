@@ -3,8 +3,8 @@
  * A check is one statement that returns findings: level, text, fix. Each runs
  * in a transaction of its own, so that a right that is missing for one look
  * hides nothing else. $1 is the outbox, $2 the retention in microseconds
- * (negative: nothing is pruned), $3 how many seconds a transaction may be open.
- */
+ * (negative: nothing is pruned), $3 how many milliseconds a transaction may be
+ * open, $4 how old a snapshot may be. */
 #include "store/postgres/admin.h"
 
 #include <stdio.h>
@@ -16,7 +16,8 @@
 
 struct exam {
     struct ot_pga *a;
-    const char *patience_s;
+    int64_t transaction_ms;
+    int64_t snapshot_ms;
     ot_finding_fn *each;
     void *ctx;
 };
@@ -44,11 +45,12 @@ static enum ot_level level_of(const char *text)
 static int ask(struct exam *x, const char *sql, PGresult **out,
                struct outtray_error *err)
 {
-    char retention[24];
+    char retention[24], transaction[24], snapshot[24];
     struct ot_pga_value values[] = {
         {OT_PGA_TEXT, x->a->outbox},
         {OT_PGA_INT8, retention},
-        {OT_PGA_INT8, x->patience_s},
+        {OT_PGA_INT8, transaction},
+        {OT_PGA_INT8, snapshot},
     };
     int rc = ot_pga_begin(x->a, OT_PGA_CHECK, err);
 
@@ -57,6 +59,9 @@ static int ask(struct exam *x, const char *sql, PGresult **out,
         return rc;
     snprintf(retention, sizeof(retention), "%lld",
              (long long)(x->a->prunes ? x->a->retention_us : -1));
+    snprintf(transaction, sizeof(transaction), "%lld",
+             (long long)x->transaction_ms);
+    snprintf(snapshot, sizeof(snapshot), "%lld", (long long)x->snapshot_ms);
     rc = ot_pga_run_with(x->a, sql, values, OT_COUNT(values),
                          "look at the state", out, err);
     return ot_pga_end(x->a, rc, err);
@@ -158,8 +163,8 @@ static int check_views(struct exam *x, struct outtray_error *err)
 {
     static const char missing[] =
         "SELECT v FROM unnest(ARRAY['pending', 'dead', 'status']) v "
-        "WHERE $2::bigint IS NOT NULL AND $3::bigint IS NOT NULL AND NOT "
-        "EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = "
+        "WHERE NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid "
+        "= "
         "c.relnamespace WHERE n.nspname = $1 AND c.relname = v)";
     struct outtray_error why = {0};
     PGresult *r = NULL;
@@ -183,7 +188,8 @@ static int check_views(struct exam *x, struct outtray_error *err)
 int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
                   struct outtray_error *err)
 {
-    struct exam x = {ot_pga(base), "60", each, ctx};
+    struct ot_pga *a = ot_pga(base);
+    struct exam x = {a, a->transaction_ms, a->snapshot_ms, each, ctx};
     bool go_on = false;
     int rc = 0;
 
@@ -207,7 +213,7 @@ int ot_pga_doctor(struct ot_admin *base, ot_finding_fn *each, void *ctx,
 int ot_pga_obstacles(struct ot_admin *base, ot_finding_fn *each, void *ctx,
                      struct outtray_error *err)
 {
-    struct exam x = {ot_pga(base), "5", each, ctx};
+    struct exam x = {ot_pga(base), 5000, 5000, each, ctx};
     int rc = 0;
 
     for (const struct ot_pg_check *c = ot_pg_checks_now; rc == 0 && c->name;

@@ -223,7 +223,7 @@ static const char row_security[] =
     "k.virtualtransaction WHERE k.relation = " LOG " AND k.pid IS NULL "  \
     "AND x.locktype = 'transactionid' AND x.transactionid = "             \
     "p.transaction) AS log) l WHERE p.database = current_database() "     \
-    "AND (p.prepared < clock_timestamp() - $3 * interval '1 s')"
+    "AND (p.prepared < clock_timestamp() - $3 * interval '1 ms')"
 static const char prepared[] = PREPARED;
 /* Others hold up no event. */
 static const char prepared_events[] = PREPARED " AND l.log";
@@ -239,7 +239,7 @@ static const char writers[] =
     "JOIN pg_stat_activity a ON a.pid = k.pid WHERE k.relation = " LOG " "
     "AND k.mode = 'RowExclusiveLock' AND k.granted AND k.database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND a.xact_start < clock_timestamp() - $3 * interval '1 s'";
+    "AND a.xact_start < clock_timestamp() - $3 * interval '1 ms'";
 
 /* The cursor row is written many times a second; as long as somebody may want
  * to see its old versions they pile up. */
@@ -250,9 +250,10 @@ static const char snapshots[] =
     "date_trunc('second', clock_timestamp() - a.xact_start)), "
     "format('SELECT pg_terminate_backend(%s)', a.pid) "
     "FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL "
-    "AND a.backend_type = 'client backend' AND a.datname = "
-    "current_database() AND a.xact_start < clock_timestamp() - interval "
-    "'15 min' "
+    "AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid() AND "
+    "a.datname = current_database() AND a.xact_start < clock_timestamp() - $4 "
+    "* interval "
+    "'1 ms' "
     "UNION ALL SELECT 'warn', format('the replication slot %L holds old "
     "row versions (xmin %s) and nobody uses it', slot_name, "
     "coalesce(xmin, catalog_xmin)), format('SELECT "

@@ -1,0 +1,213 @@
+"""What `doctor` calls too old: each finding on both sides of its limit.
+
+Rows are given the age that they need. Transactions get theirs from the server,
+so it is their limits that are moved: they are settings."""
+
+import contextlib
+import re
+import socket
+import struct
+import time
+
+import psycopg
+import pytest
+from database import Database
+
+pytestmark = pytest.mark.parametrize("store_url", ["pg"], indirect=True)
+
+
+@pytest.fixture
+def query(shop):
+    return Database(shop.url).query
+
+
+def finding(shop, check, **settings):
+    """Its level, text and fix, if there is one beside "ok"."""
+    words = []
+    for name, value in settings.items():
+        words += ["--set", f"{name.replace('_', '.', 1)}={value}"]
+    found = shop.run("doctor", "--json", *words, status=None).json()["findings"]
+    found = [one for one in found if one["check"] == check]
+    assert found
+    bad = [one for one in found if one["level"] != "ok"]
+    return (bad[0]["level"], bad[0]["text"], bad[0]["fix"]) if bad else None
+
+
+def test_limits_of_the_settings(shop):
+    said = {
+        row["key"]: row["value"]
+        for row in shop.run("conf", "--json").lines()
+        if row["key"].startswith("doctor.")
+    }
+    assert said == {
+        "doctor.transaction_age_ms": "60s",
+        "doctor.snapshot_age_ms": "15m",
+    }
+
+
+def test_old_snapshot(shop, query):
+    with contextlib.closing(psycopg.connect(shop.url)) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("SELECT count(*) FROM outtray.event")
+        assert finding(shop, "snapshots") is None
+        assert finding(shop, "snapshots", doctor_snapshot_age_ms="1h") is None
+        level, text, fix = finding(shop, "snapshots", doctor_snapshot_age_ms="1ms")
+        assert level == "warning" and f"process {reader.info.backend_pid} " in text
+        assert "holds a snapshot for 00:00:" in text
+        query(fix)
+        assert finding(shop, "snapshots", doctor_snapshot_age_ms="1ms") is None
+
+
+def test_open_transaction(shop):
+    with psycopg.connect(shop.url, application_name="till") as writer:
+        writer.execute("SELECT outtray.enqueue('t', 'x')")
+        assert finding(shop, "writers") is None
+        assert finding(shop, "writers", doctor_transaction_age_ms="1h") is None
+        level, text, _ = finding(shop, "writers", doctor_transaction_age_ms="1ms")
+        assert level == "warning" and "till, idle in transaction" in text
+        # What only reads keeps no event back.
+        writer.rollback()
+        writer.execute("SELECT count(*) FROM outtray.event")
+        assert finding(shop, "writers", doctor_transaction_age_ms="1ms") is None
+
+
+def test_forgotten_prepared_transaction(shop, query):
+    with psycopg.connect(shop.url, autocommit=True) as writer:
+        writer.execute("BEGIN")
+        writer.execute("SELECT outtray.enqueue('t', 'x')")
+        writer.execute("PREPARE TRANSACTION 'forgotten'")
+    try:
+        assert finding(shop, "prepared") is None
+        assert finding(shop, "prepared", doctor_transaction_age_ms="1h") is None
+        level, text, fix = finding(shop, "prepared", doctor_transaction_age_ms="1ms")
+        assert level == "warning" and "its events, and none else, wait" in text
+    finally:
+        query("ROLLBACK PREPARED 'forgotten'")
+    assert fix == "COMMIT PREPARED 'forgotten', or ROLLBACK PREPARED 'forgotten'"
+    assert finding(shop, "prepared", doctor_transaction_age_ms="1ms") is None
+
+
+class Standby:
+    """As much of one as it takes to hold old rows by its feedback: the
+    protocol of replication, spoken by hand."""
+
+    def __init__(self, url, slot):
+        info = psycopg.conninfo.conninfo_to_dict(url)
+        self.socket = socket.create_connection((info["host"], int(info["port"])), 20)
+        words = b"user\0postgres\0replication\0true\0\0"
+        self.socket.sendall(struct.pack("!ii", 8 + len(words), 196608) + words)
+        self.wait_for(b"Z")
+        with psycopg.connect(url) as own:
+            ((lsn, xid),) = own.execute(
+                "SELECT pg_current_wal_lsn()::text, pg_current_xact_id()::text::bigint"
+            ).fetchall()
+        self.send(b"Q", f"START_REPLICATION SLOT {slot} PHYSICAL {lsn}\0".encode())
+        self.wait_for(b"W")
+        epoch, xmin = divmod(xid, 1 << 32)
+        self.send(b"d", struct.pack("!cqIIII", b"h", 0, xmin, epoch, 0, 0))
+
+    def send(self, kind, body):
+        self.socket.sendall(kind + struct.pack("!i", 4 + len(body)) + body)
+
+    def wait_for(self, wanted):
+        while True:
+            kind, size = struct.unpack("!ci", self.socket.recv(5, socket.MSG_WAITALL))
+            body = self.socket.recv(size - 4, socket.MSG_WAITALL) if size > 4 else b""
+            assert kind != b"E", body
+            if kind == wanted:
+                return
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.02)
+
+
+def test_replication_slot_that_nobody_uses(shop, query):
+    name = "lost_" + shop.url.rpartition("/")[2]
+    query(f"SELECT pg_create_physical_replication_slot('{name}', true)")
+    state = (
+        "SELECT active, xmin IS NOT NULL FROM pg_replication_slots "
+        f"WHERE slot_name = '{name}'"
+    )
+
+    def found():
+        one = finding(shop, "snapshots")
+        return one and name in one[1] and one
+
+    try:
+        assert not found()  # it keeps no row yet
+        standby = Standby(shop.url, name)
+        wait_for(lambda: query(state) == [(True, True)])
+        assert not found()  # somebody uses it
+        standby.socket.close()
+        wait_for(lambda: query(state) == [(False, True)])
+        level, text, fix = found()
+        assert level == "warning" and "nobody uses it" in text
+        query(fix)
+        assert not found()
+    finally:
+        query(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            f"WHERE slot_name = '{name}'"
+        )
+
+
+def grow_older(query, age):
+    query(f"UPDATE outtray.event SET created_at = now() - interval '{age}'")
+
+
+def test_delivered_events_that_stay(shop, query):
+    shop.load([{"topic": "t", "payload": {}}] * 3)
+    shop.relay("null:")
+    off = {"prune_enabled": "false"}
+    hour = {"prune_retention_ms": "1h"}
+    for age, settings, words in (
+        ("26 hours", {}, None),  # 24 h, and a tenth
+        ("27 hours", {}, "kept longer than prune.retention_ms"),
+        ("119 minutes", hour, None),  # at least an hour more
+        ("122 minutes", hour, "kept longer than prune.retention_ms"),
+        ("6 days 23 hours", off, None),
+        ("7 days 1 hour", off, "prune.enabled is off"),
+    ):
+        grow_older(query, age)
+        found = finding(shop, "retention", **settings)
+        if words is None:
+            assert found is None, age
+        else:
+            assert found[0] == "warning" and words in found[1], age
+            assert found[2] == "outtray prune"
+    grow_older(query, "8 days")
+    shop.run("prune")
+    assert finding(shop, "retention") is None
+    assert query("SELECT count(*) FROM outtray.event") == [(0,)]
+
+
+def test_what_is_kept_for_a_reason(shop, query):
+    """Dead, or not delivered yet: it is told as what it is."""
+    shop.enqueue("t")
+    shop.relay("fault:?script=reject")
+    grow_older(query, "30 days")
+    query("UPDATE outtray.held SET last_error_at = '2020-02-02 12:00Z'")
+    assert finding(shop, "retention") is None
+    level, text, _ = finding(shop, "dead")
+    assert level == "warning" and "the first since 2020-02-02" in text
+    shop.enqueue("t")
+    grow_older(query, "3 days 2 hours")
+    query("UPDATE outtray.cursor SET owner = gen_random_uuid(), "
+          "lease_expires_at = now() - interval '2 days'")  # fmt: skip
+    assert finding(shop, "retention") is None
+    level, text, _ = finding(shop, "lease")
+    assert level == "FAILED" and "the oldest for 3 days 02:" in text
+    assert re.search(r"ran out 2 days (00:\d\d:\d\d )?ago", text)
+
+
+def test_lease_that_ends_too_late(shop, query):
+    shop.relay("null:")
+    for ahead, level in (("59 minutes", None), ("61 minutes", "FAILED")):
+        query("UPDATE outtray.cursor SET owner = gen_random_uuid(), "
+              f"lease_expires_at = clock_timestamp() + interval '{ahead}'")  # fmt: skip
+        found = finding(shop, "cursor")
+        assert (found and found[0]) == level, ahead
