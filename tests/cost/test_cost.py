@@ -8,7 +8,9 @@ import pathlib
 import platform
 import subprocess
 import sys
+import time
 
+import psycopg
 import pytest
 from database import Database
 
@@ -143,6 +145,40 @@ def test_work_of_the_database(plain, counted):
     updated, deleted = changed(counted, outbox, "cursor")
     assert deleted == 0
     assert updated <= write["calls"] + 10  # the lease
+
+
+def test_polls_beside_a_bulk_insert(plain, counted):
+    """Rows of others that are not committed, behind the last event, are not
+    looked at again by every poll."""
+    drains = Drains(plain, counted)
+    command = drains.command(BATCH)
+    command.remove("--until-empty")
+    outbox = drains.outbox(BATCH)
+    with psycopg.connect(counted.url) as writer:
+        writer.execute(FILL.format(outbox=outbox), (20_000,))
+        relay = subprocess.Popen(list(map(str, command)))
+        try:
+            # The first polls walk the insert: twice, and once more where
+            # another transaction ended meanwhile.
+            polls(counted, 12)
+            counted.query("SELECT pg_stat_statements_reset()")
+            read = polls(counted, 10)
+        finally:
+            relay.terminate()
+            assert relay.wait() == 0
+        writer.rollback()
+    assert read["rows"] == read["calls"]  # nothing but the facts
+    assert read["blocks"] <= 12 * read["calls"]
+
+
+def polls(database, n):
+    """What is counted of so many, at least, since the last reset."""
+    for _ in range(600):
+        read, _ = statements(database)
+        if read["calls"] >= n:
+            return read
+        time.sleep(0.05)
+    raise AssertionError(f"{read['calls']} polls in half a minute")
 
 
 def statements(database):

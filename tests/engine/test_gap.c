@@ -20,6 +20,7 @@ struct fixture {
     uint64_t xip[8];
     size_t nxip;
     int64_t wide;
+    int64_t last_seq;
 };
 
 static int setup(void **state)
@@ -64,12 +65,13 @@ static bool pipeline(struct fixture *f, bool cut, const int64_t *seqs, size_t n)
         .has_locks = true,
         .holders = f->locks,
         .nholders = f->nlocks,
+        .last_seq = f->last_seq,
         .snapshot = {.xmin = f->nxip > 0 ? f->xip[0] : 100,
                      .xmax = 100,
                      .xip = f->xip,
                      .nxip = f->nxip},
     };
-    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide), 0);
+    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide, f->position), 0);
     if (!ot_gaps_stand(&f->gaps, &reply.snapshot))
         return false;
     assert_int_equal(ot_gaps_take(&f->gaps, &reply, &f->position), 0);
@@ -160,7 +162,7 @@ static void test_no_locks_no_death(void **state)
     pipeline(f, false, SEQS(2));
     struct ot_rows rows = {.n = 0};
     struct ot_read_reply reply = {.rows = &rows};
-    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide), 0);
+    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide, f->position), 0);
     assert_int_equal(ot_gaps_take(&f->gaps, &reply, &f->position), 0);
     assert_true(has(f, 1));
 }
@@ -203,7 +205,7 @@ static void test_reload_starts_anew(void **state)
 
 static bool leaves_out(struct fixture *f, int64_t seq)
 {
-    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide), 0);
+    assert_int_equal(ot_gaps_ask(&f->gaps, f->wide, f->position), 0);
     return !ot_gaps_asked(&f->gaps, seq);
 }
 
@@ -321,6 +323,120 @@ static void test_jump_is_one_range(void **state)
     assert_int_equal(f->gaps.n, 2);
 }
 
+/* --- ahead of the position ---------------------------------------------------- */
+
+/* A bulk load that has drawn 6 to 100 and goes on. */
+static void ahead(struct fixture *f)
+{
+    f->wide = 10;
+    f->last_seq = 100;
+    writer(f, 1, 50);
+    pipeline(f, false, SEQS(1, 2, 3, 4, 5));
+    assert_int_equal(f->position, 5);
+    assert_true(has(f, 6) && has(f, 100));
+    assert_false(leaves_out(f, 50)); /* its holders are not known */
+    pipeline(f, false, SEQS(NONE));
+    assert_true(leaves_out(f, 6) && leaves_out(f, 100));
+    assert_false(leaves_out(f, 101));
+    assert_false(ot_gaps_open(&f->gaps, f->position));
+}
+
+static void test_bulk_load_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    ahead(f);
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_int_equal(f->position, 5); /* nothing of it was read */
+    /* It has committed: it is the tail. */
+    f->nxip = 0;
+    assert_false(pipeline(f, false, SEQS(NONE)));
+    assert_false(leaves_out(f, 6));
+    assert_int_equal(f->gaps.nasked, 0);
+    assert_true(pipeline(f, true, SEQS(6, 7, 8)));
+    assert_int_equal(f->position, 8);
+    assert_int_equal(f->gaps.n, 0);
+    assert_false(leaves_out(f, 9));
+}
+
+static void test_bulk_load_grows(void **state)
+{
+    struct fixture *f = *state;
+    ahead(f);
+    f->last_seq = 105; /* not worth it */
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_false(has(f, 101));
+    f->last_seq = 200;
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_true(leaves_out(f, 100));
+    assert_false(leaves_out(f, 101));
+    writer(f, 2, 51); /* came later */
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_true(leaves_out(f, 200)); /* as it may be 2's */
+    f->nlocks = f->nxip = 1;
+    assert_false(pipeline(f, false, SEQS(NONE)));
+    assert_true(leaves_out(f, 100)); /* only this one is asked for again */
+    assert_false(leaves_out(f, 101));
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_true(leaves_out(f, 200));
+    assert_int_equal(f->gaps.n, 1); /* alike: one range */
+    assert_int_equal(f->position, 5);
+}
+
+/* Somebody else's event behind it is read at once, and then it is a gap like
+ * any other. */
+static void test_event_behind_a_bulk_load(void **state)
+{
+    struct fixture *f = *state;
+    ahead(f);
+    f->last_seq = 101;
+    assert_true(pipeline(f, false, SEQS(101)));
+    assert_int_equal(f->position, 101);
+    assert_true(ot_gaps_open(&f->gaps, f->position));
+    assert_true(leaves_out(f, 6) && leaves_out(f, 100));
+}
+
+/* One of two loads commits: its rows are no late ones, the other's seqs are a
+ * gap below the position. */
+static void test_one_of_two_bulk_loads(void **state)
+{
+    struct fixture *f = *state;
+    ahead(f);
+    writer(f, 2, 51);
+    f->last_seq = 200; /* 2 has drawn 101 to 200 */
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_true(pipeline(f, false, SEQS(101, 102, 200)));
+    assert_int_equal(f->position, 200);
+    assert_true(leaves_out(f, 6) && leaves_out(f, 100));
+    assert_true(has(f, 103) && has(f, 199) && !has(f, 101));
+}
+
+static void test_bulk_load_is_undone(void **state)
+{
+    struct fixture *f = *state;
+    ahead(f);
+    nobody(f);
+    assert_false(pipeline(f, false, SEQS(NONE)));
+    assert_true(pipeline(f, false, SEQS(NONE)));
+    assert_int_equal(f->gaps.n, 0);
+    assert_true(leaves_out(f, 100)); /* nobody walks its dead rows again */
+    assert_false(leaves_out(f, 101));
+    assert_int_equal(f->position, 5);
+}
+
+/* A row that is seen has a snapshot to be not seen in: what a cut read did not
+ * look at is not ahead. */
+static void test_cut_read_is_not_ahead(void **state)
+{
+    struct fixture *f = *state;
+    f->wide = 10;
+    f->last_seq = 100;
+    writer(f, 1, 50);
+    pipeline(f, true, SEQS(1, 2));
+    assert_int_equal(f->gaps.n, 0);
+    pipeline(f, true, SEQS(NONE));
+    assert_int_equal(f->gaps.n, 0);
+}
+
 int main(void)
 {
 #define GAP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -341,6 +457,12 @@ int main(void)
         GAP_TEST(test_who_left_since_counts),
         GAP_TEST(test_left_out_is_not_dropped),
         GAP_TEST(test_jump_is_one_range),
+        GAP_TEST(test_bulk_load_at_the_end),
+        GAP_TEST(test_bulk_load_grows),
+        GAP_TEST(test_event_behind_a_bulk_load),
+        GAP_TEST(test_one_of_two_bulk_loads),
+        GAP_TEST(test_bulk_load_is_undone),
+        GAP_TEST(test_cut_read_is_not_ahead),
     };
     return cmocka_run_group_tests_name("gap", tests, NULL, NULL);
 }

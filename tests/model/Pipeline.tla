@@ -18,6 +18,8 @@ CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
           GenRule,        \* "next": A = L_(k+1) | "same": A = L_k for the gaps of R_k
           DropRule,       \* "full" | "early": A = {} drops at R_(k+1) | "uncovered" | "leftout": a read that left the gap out may drop it
           Leave,          \* "off" | "on" | "noA" | "noB" | "locks" (c by locks) | "noC"
+          Ahead,          \* "off" | "on": a read that covers all may go on where the sequence
+                          \* stands: what it passes is a gap | "nogap" | "noask": not asked for
           Remaining,      \* "last": holders at the last covering read that asked for the gap
                           \* | "now": A \cap L_j  (L_j of the read that leaves it out)
           WriteRule,      \* "full" | "nolate" (unsettled late rows forgotten) | "readpos" | "nogaps" | "off"
@@ -27,10 +29,10 @@ CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
 
 VARIABLES seq, owner, st, held, vis, corder,           \* database: writers
           pruned, cpos, cgaps,                         \* database: log, cursor
-          mpos, mg, win, out, ph, lk, skip, snap, wreq, stale, nrestart, ncrash
+          mpos, apos, mg, win, out, ph, lk, skip, snap, wreq, stale, nrestart, ncrash
 db   == <<seq, owner, st, held, vis, corder>>
 pipe == <<ph, lk, skip, snap>>
-rel  == <<mpos, mg, win, out, pipe, wreq, stale>>
+rel  == <<mpos, apos, mg, win, out, pipe, wreq, stale>>
 vars == <<db, pruned, cpos, cgaps, rel, nrestart, ncrash>>
 
 Range(s)  == { s[i] : i \in 1..Len(s) }
@@ -52,7 +54,7 @@ Loaded    == IF Reload = "ask" THEN NewGap ELSE [NewGap EXCEPT !.ph = "asked"]
 
 Init == /\ seq = 0 /\ owner = <<>> /\ st = [t \in Tx |-> "idle"]
         /\ held = [t \in Tx |-> "-"] /\ vis = {} /\ corder = <<>> /\ pruned = {}
-        /\ cpos = 0 /\ cgaps = {} /\ mpos = 0 /\ mg = [g \in {} |-> NewGap]
+        /\ cpos = 0 /\ cgaps = {} /\ mpos = 0 /\ apos = 0 /\ mg = [g \in {} |-> NewGap]
         /\ win = <<>> /\ out = <<>> /\ ph = "idle" /\ lk = {} /\ skip = {} /\ snap = {}
         /\ wreq = <<>> /\ stale = FALSE /\ nrestart = 0 /\ ncrash = 0
 -----------------------------------------------------------------------------
@@ -87,7 +89,7 @@ Restart == /\ nrestart < MaxRestart /\ nrestart' = nrestart + 1
            /\ st' = [t \in Tx |-> IF st[t] \in Open \ {"prepared"} THEN "aborted" ELSE st[t]]
            /\ held' = [t \in Tx |-> IF st[t] = "prepared" THEN "r" ELSE "-"]
            /\ stale' = TRUE /\ wreq' = <<>> /\ Idle
-           /\ UNCHANGED <<seq, owner, vis, corder, pruned, cpos, cgaps, mpos, mg, win, out, ncrash>>
+           /\ UNCHANGED <<seq, owner, vis, corder, pruned, cpos, cgaps, mpos, apos, mg, win, out, ncrash>>
 -----------------------------------------------------------------------------
 (* The relay, one poll.  What to leave out is chosen when it is sent.         *)
 Elig == IF Leave = "off" THEN {}
@@ -97,13 +99,13 @@ Elig == IF Leave = "off" THEN {}
 Room == Len(win) + Limit <= WinMax
 Snap == /\ Snapshots = "one" /\ ph = "idle" /\ Room /\ DOMAIN mg # {}
         /\ ph' = "snap" /\ snap' = vis
-        /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, mg, win, out, lk, skip, wreq, stale, nrestart, ncrash>>
+        /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, lk, skip, wreq, stale, nrestart, ncrash>>
 ReadLocks == /\ ph \in (IF Snapshots = "one" THEN {"snap"} ELSE {"idle", "again"}) /\ Room
              /\ DOMAIN mg # {} \/ GenRule = "same"
              /\ skip' \in (IF ph = "again" THEN {{}} ELSE SUBSET Elig) /\ lk' = Locks /\ ph' = "locks"
-             /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, mg, win, out, snap, wreq, stale, nrestart, ncrash>>
+             /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, snap, wreq, stale, nrestart, ncrash>>
 
-LoadCursor == mpos' = cpos /\ mg' = [g \in cgaps |-> Loaded] /\ win' = <<>>
+LoadCursor == mpos' = cpos /\ apos' = cpos /\ mg' = [g \in cgaps |-> Loaded] /\ win' = <<>>
 
 (* May this read stand, although it left g out? *)
 Rem(g) == IF Remaining = "now" THEN { h \in lk : <<h[1], h[2]>> \in mg[g].A } ELSE mg[g].rem
@@ -113,35 +115,45 @@ Stands(g) == /\ Leave # "noB" => Rem(g) # {}
                   [] OTHER           -> \A h \in Rem(g) : h[3] /\ st[h[1]] \in InProg
 Result ==
   LET S    == IF Snapshots = "one" /\ ph = "locks" THEN snap ELSE vis
+      \* all that is ahead is asked for as what it is, the tail
+      whole == \E g \in DOMAIN mg : g > mpos /\ \A s \in skip : s <= mpos
+      from == IF whole /\ Ahead # "noask" THEN mpos ELSE apos
       C    == { i \in 1..seq : /\ owner[i] \in S /\ i \notin pruned
-                               /\ i > mpos \/ (i \in DOMAIN mg /\ i \notin skip)
+                               /\ \/ i > from
+                                  \/ i \in DOMAIN mg /\ i \notin skip /\ ~(whole /\ i > mpos)
                                /\ FilterRule = "where" => owner[i] \notin Filt }
       rows == Smallest(C, Limit)
       cut  == Cardinality(C) >= Limit
       cov(g) == (cut => g <= Max(rows)) \/ DropRule = "uncovered"
       npos == IF rows = {} THEN mpos ELSE IF Max(rows) > mpos THEN Max(rows) ELSE mpos
-      new  == ((mpos + 1)..npos) \ rows
+      \* then rows out of it make the gaps anew
+      back == whole /\ \E i \in rows : i > mpos /\ i <= apos
+      old  == IF back THEN { g \in DOMAIN mg : g <= mpos } ELSE DOMAIN mg
+      base == IF back THEN mpos ELSE apos
+      last == IF npos > base THEN npos ELSE base
       here(g) == { h \in lk : <<h[1], h[2]>> \in mg[g].A }
-      dead == { g \in DOMAIN mg : /\ g \notin rows /\ cov(g)
-                                  /\ g \notin skip \/ DropRule = "leftout"
-                                  /\ \/ mg[g].ph = "asked" /\ here(g) = {}
-                                     \/ mg[g].ph = "new" /\ DropRule = "early" /\ lk = {} }
+      dead == { g \in old : /\ g \notin rows /\ cov(g)
+                            /\ g \notin skip \/ DropRule = "leftout"
+                            /\ \/ mg[g].ph = "asked" /\ here(g) = {}
+                               \/ mg[g].ph = "new" /\ DropRule = "early" /\ lk = {} }
       upd(g) == IF mg[g].ph = "new"
                 THEN [ph |-> "asked", A |-> Ids(lk), rem |-> lk, conf |-> cov(g)]
                 ELSE LET a == [mg[g] EXCEPT !.A = Ids(here(g))] IN
                      IF g \notin skip /\ cov(g) THEN [a EXCEPT !.rem = here(g), !.conf = TRUE] ELSE a
       first == IF GenRule = "same" THEN [ph |-> "asked", A |-> Ids(lk), rem |-> lk, conf |-> FALSE] ELSE NewGap
-      keep == (DOMAIN mg) \ (rows \cup dead)
+      keep == old \ (rows \cup dead)
       add  == { i \in rows : owner[i] \notin Filt }     \* a filtered row is settled on reading
   IN /\ mpos' = npos
-     /\ mg' = [g \in keep \cup new |-> IF g \in keep THEN upd(g) ELSE first]
+     /\ apos' \in {last} \cup (IF Ahead = "off" \/ cut THEN {} ELSE {seq})
+     /\ LET new == ((base + 1)..(IF Ahead = "nogap" THEN last ELSE apos')) \ rows IN
+        mg' = [g \in keep \cup new |-> IF g \in keep THEN upd(g) ELSE first]
      /\ win' = win \o [n \in 1..Cardinality(add) |->
                          [s |-> SortSet(add)[n], late |-> SortSet(add)[n] <= mpos]]
 Read == /\ \/ ph = "locks"
            \/ ph = "idle" /\ Room /\ DOMAIN mg = {} /\ GenRule # "same"
         /\ IF stale /\ Notice THEN LoadCursor /\ Idle
            ELSE IF \E g \in skip : ~Stands(g)                \* thrown away, repeated with the gaps
-                THEN UNCHANGED <<mpos, mg, win>> /\ ph' = "again" /\ lk' = {} /\ skip' = {} /\ snap' = {}
+                THEN UNCHANGED <<mpos, apos, mg, win>> /\ ph' = "again" /\ lk' = {} /\ skip' = {} /\ snap' = {}
            ELSE Result /\ Idle
         /\ stale' = (IF Notice THEN FALSE ELSE stale)
         /\ UNCHANGED <<db, pruned, cpos, cgaps, out, wreq, nrestart, ncrash>>
@@ -151,7 +163,7 @@ Settle == /\ \E n \in 1..Len(win) :
                /\ \A m \in 1..(n-1) : Key[owner[win[m].s]] # Key[owner[win[n].s]]
                /\ win' = [m \in 1..(Len(win)-1) |-> IF m < n THEN win[m] ELSE win[m+1]]
                /\ out' = IF win[n].s \in Range(out) THEN out ELSE Append(out, win[n].s)
-          /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, mg, pipe, wreq, stale, nrestart, ncrash>>
+          /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, pipe, wreq, stale, nrestart, ncrash>>
 
 Tail_  == { w.s : w \in { x \in Range(win) : ~x.late } }
 Late   == { w.s : w \in { x \in Range(win) : x.late } }
@@ -159,9 +171,9 @@ WPos   == IF WriteRule = "readpos" \/ Tail_ = {} THEN mpos ELSE Min(Tail_) - 1
 WGaps  == { g \in (IF WriteRule = "nogaps" THEN {} ELSE DOMAIN mg)
                   \cup (IF WriteRule = "nolate" THEN {} ELSE Late) : g <= WPos }
 Write  == /\ wreq = <<>> /\ WriteRule # "off" /\ <<WPos, WGaps>> # <<cpos, cgaps>> /\ wreq' = <<WPos, WGaps>>
-          /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, mg, win, out, pipe, stale, nrestart, ncrash>>
+          /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, pipe, stale, nrestart, ncrash>>
 Written == /\ wreq # <<>> /\ cpos' = wreq[1] /\ cgaps' = wreq[2] /\ wreq' = <<>>
-           /\ UNCHANGED <<db, pruned, mpos, mg, win, out, pipe, stale, nrestart, ncrash>>
+           /\ UNCHANGED <<db, pruned, mpos, apos, mg, win, out, pipe, stale, nrestart, ncrash>>
 (* Another relay takes over with a new fence: a write on its way is refused. *)
 Crash == /\ ncrash < MaxCrash /\ ncrash' = ncrash + 1 /\ LoadCursor /\ Idle /\ wreq' = <<>> /\ stale' = FALSE
          /\ UNCHANGED <<db, pruned, cpos, cgaps, out, nrestart>>
@@ -176,7 +188,7 @@ Spec  == Init /\ [][Next]_vars
 -----------------------------------------------------------------------------
 Wanted(i) == owner[i] \in vis /\ owner[i] \notin Filt
 NoLoss == \A i \in 1..seq : Wanted(i) =>
-   /\ (i <= mpos /\ i \notin DOMAIN mg /\ i \notin Tail_ \cup Late) => i \in Range(out)
+   /\ (i <= apos /\ i \notin DOMAIN mg /\ i \notin Tail_ \cup Late) => i \in Range(out)
    /\ (i <= cpos /\ i \notin cgaps) => i \in Range(out)
 NoGhost   == \A i \in Range(out) : owner[i] \in vis
 PruneSafe == \A i \in pruned : Wanted(i) => i \in Range(out)
@@ -189,7 +201,7 @@ Order == \A j \in Range(out) : \A i \in 1..seq :
       => (i \in Range(out) /\ First(i) < First(j))
 (* A gap that is left out for ever would leak. *)
 Fair      == /\ Spec /\ WF_vars(Snap \/ ReadLocks) /\ WF_vars(Read) /\ WF_vars(Settle) /\ WF_vars(Write) /\ WF_vars(Written)
-             /\ \A t \in Tx : WF_vars((Release(t) \/ Commit(t) \/ Abort(t) \/ Insert(t)) /\ UNCHANGED <<pruned, cpos, cgaps, rel, nrestart, ncrash>>)
+             /\ \A t \in Tx : WF_vars((Release(t) \/ Commit(t) \/ Abort(t) \/ Insert(t) \/ (st[t] = "locked" /\ Draw(t))) /\ UNCHANGED <<pruned, cpos, cgaps, rel, nrestart, ncrash>>)
 Delivered == <>[](\A i \in 1..seq : Wanted(i) => i \in Range(out))
 GapsDie   == <>[](DOMAIN mg = {})
 (* … and what the cursor never passes is never pruned. *)

@@ -154,7 +154,7 @@ static void watch_gaps(struct sim *s, struct relay *r, struct ot_reply *reply)
 {
     struct ot_engine *e = r->engine;
     const struct ot_read_reply *read = &reply->read;
-    bool unasked = false, asked = false, left_out = false, stale;
+    bool unasked = false, asked = false, left_out = false, ahead = false, stale;
     int64_t last_gap = 0;
     uint64_t late = e->stats.late;
     size_t before = e->gaps.n, rows = 0;
@@ -164,6 +164,7 @@ static void watch_gaps(struct sim *s, struct relay *r, struct ot_reply *reply)
         unasked |= !e->gaps.v[i].gen->asked;
         asked |= e->gaps.v[i].gen->asked;
         left_out |= e->gaps.v[i].left_out;
+        ahead |= e->gaps.v[i].left_out && e->gaps.v[i].first > e->read_position;
         last_gap = e->gaps.v[i].last;
     }
     for (uint32_t i = 0; i < read->rows->n; i++)
@@ -179,6 +180,7 @@ static void watch_gaps(struct sim *s, struct relay *r, struct ot_reply *reply)
     if (stale)
         return;
     s->cover[C_GAP_LEFT_OUT] += left_out;
+    s->cover[C_GAP_AHEAD] += ahead && !e->gaps.again;
     s->cover[C_READ_THROWN_AWAY] += left_out && e->gaps.again;
     s->cover[C_READ_CUT_GAPS] += cut_gaps;
     if (e->stats.read == taken && e->gaps.again)

@@ -54,7 +54,7 @@ int64_t ot_capture_next(const struct ot_engine *e)
 
 bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
 {
-    if (ot_gaps_ask(&e->gaps, e->opt.leave_out_seqs) != 0) {
+    if (ot_gaps_ask(&e->gaps, e->opt.leave_out_seqs, e->read_position) != 0) {
         e->nomem = true;
         return false;
     }
@@ -64,7 +64,7 @@ bool ot_capture_ask(struct ot_engine *e, struct ot_read_request *out)
         bytes -= bytes / 4;
     uint32_t limit = room < e->opt.batch_events ? room : e->opt.batch_events;
     *out = (struct ot_read_request){
-        .position = e->read_position,
+        .position = e->gaps.from,
         .gaps = e->gaps.asked,
         .ngaps = e->gaps.nasked,
         .with_locks = e->gaps.n > 0,
@@ -90,7 +90,7 @@ static void add_row(struct ot_engine *e, struct ot_rows *rows,
                     int64_t position)
 {
     bool late = event->seq <= position;
-    if (late && !ot_gaps_asked(&e->gaps, event->seq)) {
+    if (!ot_gaps_asked(&e->gaps, event->seq)) {
         ot_log(e->log, OT_ERROR, "engine",
                "event %lld came back although it was not asked for",
                (long long)event->seq);
@@ -134,7 +134,7 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
         if (e->poll_us > e->opt.poll_max_us)
             e->poll_us = e->opt.poll_max_us;
     }
-    if (e->gaps.n > 0 && e->poll_us > OT_GAP_POLL_US)
+    if (ot_gaps_open(&e->gaps, e->read_position) && e->poll_us > OT_GAP_POLL_US)
         e->poll_us = OT_GAP_POLL_US;
     e->next_read_us = e->now_us + e->poll_us;
     /* A full batch, or a barrier that the next reply may lift. */
@@ -166,7 +166,7 @@ static int64_t covered(const struct ot_read_reply *read)
 static bool take(struct ot_engine *e, const struct ot_read_reply *read)
 {
     int64_t position = e->read_position;
-    size_t gaps = e->gaps.n;
+    bool gaps = ot_gaps_open(&e->gaps, position);
     if (!ascending(read->rows)) {
         struct outtray_error err = {0};
         ot_fail(&err, OUTTRAY_E_INTERNAL, "rows of a read are not in order");
@@ -178,7 +178,7 @@ static bool take(struct ot_engine *e, const struct ot_read_reply *read)
         e->nomem = true;
         return false;
     }
-    if (gaps > 0 && read->has_locks)
+    if (gaps && read->has_locks)
         e->dirty = true; /* some may have died */
     add_rows(e, read, position);
     if (e->gaps_unread && covered(read) > e->unread_next) {
@@ -203,10 +203,10 @@ void ot_capture_read(struct ot_engine *e, const struct ot_reply *reply)
         ot_log(e->log, OT_WARN, "engine",
                "the database was restarted: the cursor is loaded again");
         ot_engine_reset(e, 0);
-    } else if (read->last_seq < e->read_position) {
+    } else if (read->last_seq < e->gaps.ahead) {
         ot_log(e->log, OT_WARN, "engine",
                "the log ends at %lld, before the cursor at %lld",
-               (long long)read->last_seq, (long long)e->read_position);
+               (long long)read->last_seq, (long long)e->gaps.ahead);
         ot_engine_reset(e, 0); /* the load decides */
     } else {
         if (read->flush_lsn > e->flush_lsn)

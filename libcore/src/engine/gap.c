@@ -55,6 +55,7 @@ void ot_gaps_clear(struct ot_gaps *gaps)
     gaps->n = 0;
     gaps->nasked = 0;
     gaps->again = false;
+    gaps->ahead = 0;
     sweep_generations(gaps);
 }
 
@@ -83,6 +84,7 @@ int ot_gaps_load(struct ot_gaps *gaps, const struct ot_range *ranges, size_t n,
                  int64_t position)
 {
     ot_gaps_clear(gaps);
+    gaps->ahead = position;
     if (n == 0)
         return 0;
     struct ot_generation *gen = generation_new(gaps);
@@ -112,19 +114,31 @@ static bool may_leave_out(const struct ot_gap *gap)
     return true;
 }
 
-int ot_gaps_ask(struct ot_gaps *gaps, int64_t wide)
+int ot_gaps_ask(struct ot_gaps *gaps, int64_t wide, int64_t position)
 {
+    size_t nahead = 0, nahead_out = 0;
     gaps->nasked = 0;
+    gaps->wide = wide;
     if (OT_GROW(gaps->asked, gaps->asked_size, gaps->n) != 0)
         return OUTTRAY_E_NOMEM;
     bool many = gaps->n > MANY_RANGES;
     for (size_t i = 0; i < gaps->n; i++) {
         struct ot_gap *gap = &gaps->v[i];
         bool costly = many || gap->last - gap->first >= wide;
-        gap->left_out = costly && !gaps->again && may_leave_out(gap);
+        gap->left_out = costly && !gap->again && may_leave_out(gap);
+        if (gap->first > position) {
+            nahead++;
+            nahead_out += gap->left_out;
+        }
         if (!gap->left_out)
             gaps->asked[gaps->nasked++] =
                 (struct ot_range){gap->first, gap->last};
+    }
+    gaps->from = gaps->ahead;
+    if (nahead > 0 && nahead_out == 0) {
+        /* All of it: as the tail that it is, not range by range. */
+        gaps->nasked -= nahead;
+        gaps->from = position;
     }
     return 0;
 }
@@ -145,6 +159,8 @@ bool ot_gaps_contain(const struct ot_gaps *gaps, int64_t seq)
 bool ot_gaps_asked(const struct ot_gaps *gaps, int64_t seq)
 {
     size_t low = 0, high = gaps->nasked;
+    if (seq > gaps->from)
+        return true;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         if (gaps->asked[mid].last < seq)
@@ -175,17 +191,19 @@ static bool in_progress(const struct ot_snapshot *snapshot, uint64_t xid)
  * prove nothing here: a commit is visible before they are released. */
 bool ot_gaps_stand(struct ot_gaps *gaps, const struct ot_snapshot *snapshot)
 {
+    bool stands = true;
     for (size_t i = 0; i < gaps->n; i++) {
-        const struct ot_gap *gap = &gaps->v[i];
+        struct ot_gap *gap = &gaps->v[i];
         if (!gap->left_out)
             continue;
         for (uint32_t k = 0; k < gap->rest->n; k++)
             if (!in_progress(snapshot, gap->rest->h[k].xid)) {
-                gaps->again = true;
-                return false;
+                gap->again = gaps->again = true;
+                stands = false;
+                break;
             }
     }
-    return true;
+    return stands;
 }
 
 /* --- learning ------------------------------------------------------------ */
@@ -287,6 +305,17 @@ static enum verdict judge(const struct ot_gap *gap, bool covered,
     return gap->gen->who->n == 0 ? DEAD : CONFIRM;
 }
 
+/* Do they stand for the same writers, and were they looked at alike? A bulk
+ * load that goes on leaves a gap at each poll. */
+static bool alike(const struct ot_gap *gap, const struct ot_generation *gen,
+                  const struct ot_holders *rest)
+{
+    if (gap->rest == NULL || rest == NULL)
+        return gap->gen == gen && gap->rest == rest;
+    return holders_equal(gap->gen->who, gen->who) &&
+           holders_equal(gap->rest, rest);
+}
+
 static int push(struct ot_gaps *gaps, int64_t first, int64_t last,
                 struct ot_generation *gen, struct ot_holders *rest)
 {
@@ -294,8 +323,8 @@ static int push(struct ot_gaps *gaps, int64_t first, int64_t last,
         return 0;
     if (gaps->next_n > 0) {
         struct ot_gap *before = &gaps->next[gaps->next_n - 1];
-        if (before->last == first - 1 && before->gen == gen &&
-            before->rest == rest) {
+        if (before->last == first - 1 && before->last != gaps->edge &&
+            alike(before, gen, rest)) {
             before->last = last;
             return 0;
         }
@@ -355,24 +384,55 @@ static int take_gap(struct ot_gaps *gaps, const struct ot_gap *gap,
     return split(gaps, gap, first, gap->last, covered, reply->has_locks);
 }
 
-static int take_tail(struct ot_gaps *gaps, const struct ot_rows *rows,
-                     int64_t *position)
+static int found(struct ot_gaps *gaps, int64_t first, int64_t last,
+                 struct ot_generation **gen)
 {
+    if (first > last)
+        return 0;
+    if (*gen == NULL && (*gen = generation_new(gaps)) == NULL)
+        return OUTTRAY_E_NOMEM;
+    return push(gaps, first, last, *gen, NULL);
+}
+
+/* What lies between the rows behind *end; and behind the last one, if writers
+ * have drawn many seqs there. They had drawn them before the holders are asked
+ * for, as those in between. */
+static int take_tail(struct ot_gaps *gaps, const struct ot_read_reply *reply,
+                     int64_t *end)
+{
+    const struct ot_rows *rows = reply->rows;
     struct ot_generation *gen = NULL;
-    for (uint32_t i = 0; i < rows->n; i++) {
+    int code = 0;
+    for (uint32_t i = 0; i < rows->n && code == 0; i++) {
         int64_t seq = rows->events[i].seq;
-        if (seq <= *position)
+        if (seq <= *end)
             continue;
-        if (seq > *position + 1) {
-            if (gen == NULL && (gen = generation_new(gaps)) == NULL)
-                return OUTTRAY_E_NOMEM;
-            int code = push(gaps, *position + 1, seq - 1, gen, NULL);
-            if (code != 0)
-                return code;
-        }
-        *position = seq;
+        code = found(gaps, *end + 1, seq - 1, &gen);
+        *end = seq;
     }
-    return 0;
+    if (code != 0 || reply->cut || reply->last_seq - *end <= gaps->wide)
+        return code;
+    code = found(gaps, *end + 1, reply->last_seq, &gen);
+    *end = reply->last_seq;
+    return code;
+}
+
+/* Rows came from what is ahead, and all of that was asked for: it is the tail
+ * again, which a cut read may end anywhere in. */
+static void go_back(struct ot_gaps *gaps, const struct ot_rows *rows,
+                    int64_t position)
+{
+    uint32_t i = 0;
+    if (gaps->from == gaps->ahead)
+        return;
+    while (i < rows->n && rows->events[i].seq <= position)
+        i++;
+    if (i == rows->n || rows->events[i].seq > gaps->ahead)
+        return;
+    while (gaps->n > 0 && gaps->v[gaps->n - 1].first > position)
+        gap_drop(&gaps->v[--gaps->n]);
+    sweep_generations(gaps);
+    gaps->ahead = position;
 }
 
 int ot_gaps_take(struct ot_gaps *gaps, const struct ot_read_reply *reply,
@@ -382,9 +442,11 @@ int ot_gaps_take(struct ot_gaps *gaps, const struct ot_read_reply *reply,
     int64_t covered = INT64_MAX;
     if (reply->cut)
         covered = rows->n > 0 ? rows->events[rows->n - 1].seq : 0;
-    int64_t end = *position;
     uint32_t row = 0;
     gaps->next_n = 0;
+    gaps->edge = *position;
+    go_back(gaps, rows, *position);
+    int64_t end = gaps->ahead;
     int code = 0;
     if (reply->has_locks && gaps->n > 0 &&
         ((code = sort_locks(gaps, reply)) != 0 ||
@@ -393,7 +455,7 @@ int ot_gaps_take(struct ot_gaps *gaps, const struct ot_read_reply *reply,
     for (size_t i = 0; i < gaps->n && code == 0; i++)
         code = take_gap(gaps, &gaps->v[i], reply, &row, covered);
     if (code == 0)
-        code = take_tail(gaps, rows, &end);
+        code = take_tail(gaps, reply, &end);
     if (code != 0) {
         while (gaps->next_n > 0)
             gap_drop(&gaps->next[--gaps->next_n]);
@@ -412,6 +474,8 @@ int ot_gaps_take(struct ot_gaps *gaps, const struct ot_read_reply *reply,
     gaps->next_n = 0;
     gaps->again = false;
     sweep_generations(gaps);
-    *position = end;
+    gaps->ahead = end;
+    if (rows->n > 0 && rows->events[rows->n - 1].seq > *position)
+        *position = rows->events[rows->n - 1].seq;
     return 0;
 }

@@ -136,6 +136,15 @@ static enum ot_stall sending(const struct ot_engine *e, int64_t now_us,
     return OT_STALL_NONE;
 }
 
+/* Below the position. What is above it has never been passed. */
+static uint32_t open_gaps(const struct ot_engine *e)
+{
+    size_t n = e->gaps.n;
+    while (n > 0 && e->gaps.v[n - 1].first > e->read_position)
+        n--;
+    return (uint32_t)n;
+}
+
 enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
                               char detail[200])
 {
@@ -159,10 +168,10 @@ enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
                  e->opt.held_max);
         return OT_STALL_HELD_FULL;
     }
-    if (e->gaps.n > 0 && e->head == e->tail) {
+    if (ot_gaps_open(&e->gaps, e->read_position) && e->head == e->tail) {
         snprintf(detail, size,
-                 "%zu gaps from %lld on: open transactions hold them",
-                 e->gaps.n, (long long)e->gaps.v[0].first);
+                 "%u gaps from %lld on: open transactions hold them",
+                 open_gaps(e), (long long)e->gaps.v[0].first);
         return OT_STALL_GAP;
     }
     return OT_STALL_NONE;
@@ -195,7 +204,7 @@ void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
     out->window = (uint32_t)(e->in_memory - e->fetched);
     out->window_bytes = e->pinned_bytes;
     out->in_flight = e->in_flight;
-    out->gaps = (uint32_t)e->gaps.n;
+    out->gaps = open_gaps(e);
     memset(out->held, 0, sizeof(out->held));
     for (size_t i = 0; i < e->nentries; i++)
         if (e->entries[i].used && e->entries[i].h.state < OT_HELD_COUNTED)
@@ -222,8 +231,9 @@ static bool deliverable(const struct ot_engine *e, const struct ot_entry *entry)
 
 bool ot_engine_empty(const struct ot_engine *e)
 {
-    if (e->phase != OT_PHASE_RUN || !e->read_all || e->gaps.n > 0 ||
-        e->in_memory > 0 || ot_save_pending(e))
+    if (e->phase != OT_PHASE_RUN || !e->read_all ||
+        ot_gaps_open(&e->gaps, e->read_position) || e->in_memory > 0 ||
+        ot_save_pending(e))
         return false;
     /* A command may make a dead event deliverable. */
     if (e->want_commands || e->asked[OT_REPLY_COMMANDS].under_way)
