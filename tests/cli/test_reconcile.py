@@ -110,17 +110,19 @@ def test_ids_on_standard_input(ledger):
 
 
 def test_the_missing_are_sent_again(ledger):
-    """With no relay the next one sends them."""
-    lines = ledger.deliver(events(30))
-    lost = {lines[i]["id"] for i in (3, 4, 29)}
-    ledger.write([line for line in lines if line["id"] not in lost])
+    """With no relay the next one sends them, in their order."""
+    lines = ledger.deliver(events(60))
+    lost = lines[3:40] + lines[59:]
+    kept = lines[:3] + lines[40:59]
+    ledger.write(kept)
     got = ledger.numbers("--arrived", ledger.file, "--repair", status=1)
-    assert got["missing"] == got["repair_asked"] == 3
-    assert ledger.shop.status()["held"]["retrying"] == 3
-    assert ledger.shop.relay(f"file://{ledger.file}")["delivered"] == 3
+    assert got["missing"] == got["repair_asked"] == len(lost)
+    assert ledger.shop.status()["held"]["retrying"] == len(lost)
+    assert ledger.shop.relay(f"file://{ledger.file}")["delivered"] == len(lost)
     got = ledger.numbers(status=1)  # late is out of order
     assert (got["missing"], got["duplicates"]) == (0, 0)
-    assert {line["id"] for line in ledger.lines()} >= lost
+    sent = [line["id"] for line in ledger.lines()[len(kept) :]]
+    assert sent == [line["id"] for line in lost]
 
 
 def test_the_relay_that_runs_sends_the_missing(ledger):

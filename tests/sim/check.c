@@ -4,7 +4,8 @@
  * fences only grow; I11 rest is reached, and a long wait has a name; I12
  * duplicates are bounded; I13 limits; I14 the breaker; I15 memory is bounded;
  * I17 nothing leaks; DUPLICATE what may be there already is marked; SKIP what
- * was skipped is not sent; PAUSE; SCHEDULE; ENGINE, STORE: the contracts. */
+ * was skipped is not sent; REPLAY what was passed and asked for arrives again,
+ * in order; PAUSE; SCHEDULE; ENGINE, STORE: the contracts. */
 #include "sim.h"
 
 #include <stdarg.h>
@@ -127,8 +128,9 @@ static void check_held(struct sim *s, struct relay *r, int event)
     const struct sub *sub = &s->subs[r->sub];
     const struct event *events = s->db.events;
     set free = sub->published | sub->skipping | sub->let_go | r->out;
-    if (events[event].key == KEYS || s->plan.opt.ordering == OT_ORDER_NONE)
-        return;
+    if (events[event].key == KEYS || s->plan.opt.ordering == OT_ORDER_NONE ||
+        ((sub->owed | r->again) & BIT(event)))
+        return; /* a replay comes without its key */
     for (size_t i = 0; i < cur->nheld; i++) {
         int other = cur->held[i].event;
         if (cur->held[i].holds_key && !(free & BIT(other)) &&
@@ -137,6 +139,33 @@ static void check_held(struct sim *s, struct relay *r, int event)
             broken(s, "INV-6", event, "e%d is sent, but e%d holds its key",
                    event, other);
     }
+}
+
+/* Those that were asked for together go in order, but for what fails or is
+ * looked after by other rules. */
+static void check_replay(struct sim *s, struct relay *r, int event)
+{
+    const struct sub *sub = &s->subs[r->sub];
+    const struct ot_engine *e = r->engine;
+    if (!(sub->owed & BIT(event)) || s->db.jumps > 0)
+        return; /* their order is kept by the clock of the database */
+    for (set rest = sub->ahead[event] & sub->owed & ~r->out; rest != 0;
+         rest &= rest - 1) {
+        uint32_t id = ot_held_find(e, s->db.events[first_of(rest)].seq);
+        if (id != OT_NIL && e->entries[id].h.state == OT_HELD_RETRYING)
+            broken(s, "REPLAY", event,
+                   "e%d is replayed before e%d of its key, which was asked for "
+                   "first",
+                   event, first_of(rest));
+    }
+}
+
+void check_excuse(struct sim *s, int sub, int event)
+{
+    struct sub *to = &s->subs[sub];
+    if (to->owed & BIT(event))
+        for (int i = 0; i < s->db.nevents; i++)
+            to->ahead[i] &= ~BIT(event);
 }
 
 /* Was it allowed to take so much now? */
@@ -221,6 +250,7 @@ void check_send(struct sim *s, struct relay *r, const struct ot_send *send,
     if (send->attempts > sub->failed[event])
         broken(s, "INV-9", event, "e%d has %u attempts and %u failures", event,
                send->attempts, sub->failed[event]);
+    check_replay(s, r, event);
     check_pace(s, r, event);
     check_topic_pace(s, r, send, event);
     if ((r->maybe & bit) && !send->maybe_duplicate)
@@ -238,7 +268,7 @@ void check_send(struct sim *s, struct relay *r, const struct ot_send *send,
     check_lease(s, r, send, event);
     if (cur->fence != send->fence)
         return;
-    if (cur->skipped & bit)
+    if (cur->skipped & bit & ~sub->owed)
         broken(s, "SKIP", event, "e%d is sent although it was skipped", event);
     if (cur->paused && !resume_asked(s, r->sub))
         broken(s, "PAUSE", event, "e%d is sent while paused", event);
@@ -355,7 +385,8 @@ static void check_put(struct sim *s, int sub, const struct ot_held *held)
     if (held->attempts > s->subs[sub].failed[event])
         broken(s, "INV-9", event, "e%d is held with %u attempts of %u", event,
                held->attempts, s->subs[sub].failed[event]);
-    if (held->state == OT_HELD_DEAD && !(s->subs[sub].dead_ok & BIT(event)))
+    set dead_ok = s->subs[sub].dead_ok | s->db.now.pruned;
+    if (held->state == OT_HELD_DEAD && !(dead_ok & BIT(event)))
         broken(s, "I7", event, "e%d is given up on without a reason", event);
     if (held->state != OT_HELD_SKIPPED)
         s->cover[C_HELD_RETRYING + held->state]++;
@@ -363,10 +394,37 @@ static void check_put(struct sim *s, int sub, const struct ot_held *held)
         REACH(s, GIVEN_UP);
 }
 
+/* Rows are deleted first: it may have been delivered, and be held again. */
+static bool put_again(const struct ot_write_request *q, int64_t seq)
+{
+    for (size_t i = 0; i < q->nheld_put; i++)
+        if (q->held_put[i].seq == seq)
+            return true;
+    return false;
+}
+
+/* Whoever takes a replayed event out of held has sent it again. */
+static void check_replayed(struct sim *s, const struct relay *r,
+                           const struct ot_write_request *q)
+{
+    const struct cursor *cur = &s->db.now.cur[r->sub];
+    const struct sub *to = &s->subs[r->sub];
+    if (cur->owner != r->owner || cur->fence != q->fence)
+        return; /* it is refused */
+    for (size_t i = 0; i < q->nheld_del; i++) {
+        int event = s->db.at[q->held_del[i]];
+        if (event >= 0 && !put_again(q, q->held_del[i]) &&
+            (to->owed & ~to->skipping & BIT(event)))
+            broken(s, "REPLAY", event,
+                   "e%d is not held any more and did not arrive again", event);
+    }
+}
+
 /* What it knows of a try goes with the event. */
 void check_asked(struct sim *s, struct relay *r,
                  const struct ot_write_request *q)
 {
+    check_replayed(s, r, q);
     if (r->resets != r->engine->stats.resets)
         return;
     for (size_t i = 0; i < q->nheld_put; i++) {
@@ -484,11 +542,13 @@ static void check_again(struct sim *s, int sub)
     const struct sub *to = &s->subs[sub];
     const struct ot_engine_options *opt = &s->plan.opt;
     unsigned each = opt->window_events + opt->batch_events;
-    if (s->db.jumps == 0 && to->again > (to->taken - 1) * each + to->unknown)
+    if (s->db.jumps == 0 &&
+        to->again > (to->taken - 1) * each + to->unknown + to->replays)
         broken(s, "I12", -1,
                "%u events arrived again at subscription %d, the lease was "
-               "taken %u times, %u events each, and %u answers were unknown",
-               to->again, sub, to->taken, each, to->unknown);
+               "taken %u times, %u events each, %u answers were unknown, and "
+               "%u replays were taken up",
+               to->again, sub, to->taken, each, to->unknown, to->replays);
 }
 
 void check_rest(struct sim *s)
@@ -504,6 +564,11 @@ void check_rest(struct sim *s)
             broken(s, "INV-1", first_of(lost),
                    "e%d was committed and did not arrive at subscription %d",
                    first_of(lost), k);
+        set owed = s->db.committed & to->owed &
+                   ~(to->skipping | cur->skipped | s->db.now.pruned);
+        if (owed != 0)
+            broken(s, "REPLAY", first_of(owed), "e%d did not arrive again",
+                   first_of(owed));
         if (cur->ngaps > 0)
             broken(s, "I11", -1, "a gap from %lld on is left at rest",
                    (long long)cur->gaps[0].first);

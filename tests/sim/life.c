@@ -74,13 +74,22 @@ static struct relay *some_relay(struct sim *s)
     return &s->relays[pick(&s->tape, (unsigned)s->plan.nrelays)];
 }
 
+/* What asked for them may be lost. */
+static void forget_replays(struct sim *s)
+{
+    for (int k = 0; k < SUBS; k++)
+        s->subs[k].owed = 0;
+}
+
 static void server_gone(struct sim *s, bool backend)
 {
     s->late_owner = s->late_lease.owner = 0;
     for (int i = 0; i < s->plan.nrelays && s->plan.embedded; i++)
         relay_kill(s, &s->relays[i]); /* they live on the same machine */
-    if (s->plan.embedded)
+    if (s->plan.embedded) {
         s->nwire = 0;
+        forget_replays(s);
+    }
     db_crash(s, backend);
     for (int i = 0; i < s->plan.nrelays; i++)
         link_break(s, &s->relays[i], true);
@@ -97,6 +106,7 @@ static void restore(struct sim *s)
         return;
     }
     s->late_owner = s->late_lease.owner = 0;
+    forget_replays(s);
     db_restore(s);
     for (int i = 0; i < s->plan.nrelays; i++)
         link_break(s, &s->relays[i], true);
@@ -278,6 +288,23 @@ static void time_step(struct sim *s)
                            : (int64_t)pick(&s->tape, 8) * MS / 2;
 }
 
+/* A range of what was committed, from anywhere; mostly it was delivered. */
+static void replay_range(struct sim *s, int sub)
+{
+    const struct sub *to = &s->subs[sub];
+    const struct cursor *cur = &s->db.now.cur[sub];
+    set some = db_visible(s) & ~(to->filtered | cur->skipped | to->skipping);
+    int64_t seq = 1 + pick(&s->tape, 64) % (unsigned)(cur->position + 2);
+    unsigned most = 1 + pick(&s->tape, 4);
+    for (; seq <= s->db.top_seq && most > 0; seq++) {
+        int i = s->db.at[seq];
+        if (i < 0 || !(some & BIT(i)))
+            continue;
+        db_command(s, sub, OT_REPLAY, i);
+        most--;
+    }
+}
+
 static void operator_step(struct sim *s)
 {
     int sub = (int)pick(&s->tape, (unsigned)s->plan.nsubs);
@@ -285,7 +312,9 @@ static void operator_step(struct sim *s)
     unsigned what = pick(&s->tape, 8);
     if (s->db.now.ncommands > 3)
         return;
-    if (what < 6) {
+    if (s->plan.replays && (what == 5 || (what < 5 && cur->nheld == 0))) {
+        replay_range(s, sub);
+    } else if (what < 6) {
         if (cur->nheld > 0)
             db_command(s, sub, what < 3 ? OT_REDRIVE : OT_SKIP,
                        cur->held[pick(&s->tape, (unsigned)cur->nheld)].event);
@@ -359,6 +388,13 @@ static void step(struct sim *s)
 
 /* --- calm --------------------------------------------------------------------------- */
 
+/* Nobody asks for it any more. */
+static void forget_replay(struct sim *s, const struct command *command)
+{
+    if (command->verb == OT_REPLAY)
+        s->subs[command->sub].owed &= ~BIT(command->event);
+}
+
 static void calm_down(struct sim *s)
 {
     SAY(s, "---- calm ----");
@@ -383,7 +419,8 @@ static void calm_down(struct sim *s)
         r->wait_us = 0;
         r->reads = r->engine != NULL ? r->engine->stats.reads : 0;
     }
-    s->db.now.ncommands = s->db.now.ncommands > 4 ? 4 : s->db.now.ncommands;
+    for (; s->db.now.ncommands > 4; s->db.now.ncommands--)
+        forget_replay(s, &s->db.now.commands[s->db.now.ncommands - 1]);
     for (int k = 0; k < s->plan.nsubs; k++)
         db_command(s, k, OT_RESUME, -1);
 }
@@ -425,6 +462,7 @@ static bool look_after_dead(struct sim *s)
                 continue;
             int event = cur->held[i].event;
             bool poison = s->db.events[event].verdict == POISON && !s->cured;
+            poison |= s->db.now.pruned >> event & 1; /* nothing to send */
             if (s->db.now.ncommands < COMMANDS / 2)
                 db_command(s, k, poison ? OT_SKIP : OT_REDRIVE, event);
         }

@@ -263,14 +263,88 @@ static void answer_load(struct sim *s, struct relay *r)
     if (cur->ngaps > 0)
         REACH(s, GAP_LOADED);
     r->held = (uint32_t)cur->nheld;
-    for (size_t i = 0; i < cur->nheld; i++)
+    for (size_t i = 0; i < cur->nheld; i++) {
         s->cover[C_SKIP_LOADED] += cur->held[i].state == OT_HELD_SKIPPED;
+        s->cover[C_REPLAY_LOADED] +=
+            s->subs[r->sub].owed >> cur->held[i].event & 1;
+    }
     int64_t fence = r->engine->lease.fence;
     tell(s, r, reply);
     if (r->engine->refused)
         REACH(s, BEHIND);
     if (fence != 0 && r->engine->lease.fence == 0)
         REACH(s, LEASE_GONE);
+}
+
+/* The events that its engine holds. */
+static set in_hand(const struct sim *s, const struct relay *r)
+{
+    set held = 0;
+    for (int i = 0; i < s->db.nevents; i++)
+        if (ot_held_find(r->engine, s->db.events[i].seq) != OT_NIL)
+            held |= BIT(i);
+    return held;
+}
+
+/* Is it still asked for, and by this relay that it is carried out? */
+static bool stands(const struct sim *s, const struct relay *r, int64_t id)
+{
+    const struct cursor *cur = &s->db.now.cur[r->sub];
+    if (cur->owner != r->owner || cur->fence != r->engine->lease.fence)
+        return false;
+    for (size_t i = 0; i < s->db.now.ncommands; i++)
+        if (s->db.now.commands[i].id == id)
+            return true;
+    return false;
+}
+
+static set ahead_of(const struct sim *s, int event, set others)
+{
+    set found = 0;
+    for (set rest = others; rest != 0; rest &= rest - 1) {
+        int i = __builtin_ctzll(rest);
+        if (s->db.events[i].key == s->db.events[event].key &&
+            s->db.events[i].seq < s->db.events[event].seq)
+            found |= BIT(i);
+    }
+    return found;
+}
+
+/* What became held by commands goes out again. */
+static void note_replays(struct sim *s, struct relay *r, set before)
+{
+    struct sub *sub = &s->subs[r->sub];
+    set taken = in_hand(s, r) & ~before, fresh = 0;
+    for (size_t i = 0; i < r->link.ncommands; i++) {
+        const struct ot_command *c = &r->link.commands[i];
+        int event = c->seq > 0 ? s->db.at[c->seq] : -1;
+        if (event >= 0 && c->verb == OT_SKIP && (fresh & BIT(event)))
+            sub->skipping |= BIT(event);
+        if (event >= 0 && c->verb == OT_REDRIVE && (fresh & BIT(event)))
+            check_excuse(s, r->sub, event);
+        if (c->verb != OT_REPLAY || event < 0)
+            continue;
+        if (!(taken & BIT(event))) {
+            REACH(s, REPLAY_REFUSED);
+            continue;
+        }
+        taken &= ~BIT(event);
+        fresh |= BIT(event);
+        SAY(s, "e%d is to be sent again", event);
+        REACH(s, REPLAY_TAKEN);
+        sub->replays++;
+        r->ok &= ~BIT(event);
+        r->maybe |= BIT(event);
+        r->again |= BIT(event);
+        if (!stands(s, r, c->id))
+            continue;
+        sub->ahead[event] = s->db.events[event].key == KEYS
+                                ? 0
+                                : ahead_of(s, event, before & sub->owed);
+        s->cover[C_REPLAY_BEHIND] += sub->ahead[event] != 0;
+        sub->owed |= BIT(event);
+        before |= BIT(event);
+    }
 }
 
 static void answer_commands(struct sim *s, struct relay *r)
@@ -287,13 +361,17 @@ static void answer_commands(struct sim *s, struct relay *r)
         if (c->verb == OT_SKIP) {
             s->subs[r->sub].skipping |= BIT(event);
             REACH(s, SKIPPED);
-        } else {
+        } else if (c->verb == OT_REDRIVE) {
             s->subs[r->sub].redriven |= BIT(event);
+            check_excuse(s, r->sub, event);
             REACH(s, REDRIVEN);
         }
     }
     bool paused = r->engine->paused;
+    set held = s->plan.replays ? in_hand(s, r) : 0;
     tell(s, r, reply);
+    if (s->plan.replays)
+        note_replays(s, r, held);
     if (r->engine->paused && !paused)
         REACH(s, PAUSED);
 }

@@ -130,6 +130,7 @@ static void choose_options(struct sim *s)
         limit_topic(opt, "t", 20, 0);
     if (opt->seed % 16 == 13)
         limit_topic(opt, "u", opt->seed % 32 == 29 ? 15 : 0, 8000);
+    s->plan.replays = opt->seed % 4 >= 2 && s->plan.commands;
     s->plan.throttle = opt->seed % 4 == 3 || opt->seed % 16 == 5;
 }
 

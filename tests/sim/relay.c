@@ -37,7 +37,7 @@ void relay_start(struct sim *s, struct relay *r, bool apply_only)
     r->ttl_us = opt.lease_ttl_us;
     r->wait_us = 0;
     r->nflights = 0;
-    r->out = r->ok = r->maybe = r->given = 0;
+    r->out = r->ok = r->maybe = r->given = r->again = 0;
     r->resets = r->reads = 0;
     r->held = 0;
     r->until_us = r->fence = 0;
@@ -111,7 +111,7 @@ static void watch(struct sim *s, struct relay *r)
                r->owner, e->pinned, r->alive);
     if (r->resets != e->stats.resets) {
         r->resets = e->stats.resets;
-        r->ok = r->maybe = r->given = 0;
+        r->ok = r->maybe = r->given = r->again = 0;
     }
     check_relay(s, r);
     s->cover[C_HELD_FULL] += e->held >= e->opt.held_max;

@@ -207,6 +207,7 @@ struct relay {
     set ok;                  /* since the last reset: acknowledged, … */
     set maybe;               /* … perhaps persisted, and … */
     set given;               /* … read */
+    set again;               /* taken up as replays */
     uint64_t resets;         /* as of these */
     uint32_t held;           /* at the last load */
     int64_t until_us, fence; /* own clock: of the lease; last sent under */
@@ -235,9 +236,12 @@ struct sub {
                            it was out too */
     uint8_t failed[EVENTS]; /* RETRY and REJECTED that were its own */
     uint8_t flaky[EVENTS];  /* RETRY to come */
-    unsigned again;         /* arrivals but the first */
-    unsigned taken;         /* leases */
-    unsigned unknown;       /* answers that told nothing */
+    set owed;               /* taken up as replays, and did not arrive since */
+    set ahead[EVENTS]; /* of its key, to be replayed before it; none failed */
+    unsigned replays;  /* taken up, by whomever */
+    unsigned again;    /* arrivals but the first */
+    unsigned taken;    /* leases */
+    unsigned unknown;  /* answers that told nothing */
 };
 
 struct plan {
@@ -249,7 +253,7 @@ struct plan {
     unsigned ntrouble;
     bool slow_commit, prepare, savepoints, bulk, filter, schedule, faults,
         poison, flaky, topics, batches, lost_acks, partial, idle, large, clocks,
-        commands, crowd, throttle;
+        commands, crowd, throttle, replays;
     unsigned rare; /* faults are once in so many */
     struct ot_engine_options opt;
 };
@@ -414,6 +418,8 @@ void check_read(struct sim *, struct relay *, const struct ot_read_request *);
 void check_given(struct relay *, set events);
 void check_fetch(struct sim *, struct relay *, const struct ot_fetch_request *);
 void check_asked(struct sim *, struct relay *, const struct ot_write_request *);
+void check_excuse(struct sim *, int sub, int event); /* of its order, it failed
+                                                      */
 void check_relay(struct sim *, struct relay *);
 void check_wait(struct sim *, struct relay *, int64_t wait_us);
 void check_send(struct sim *, struct relay *, const struct ot_send *,

@@ -34,6 +34,9 @@ static void publish(struct sim *s, int sub, int owner, int event)
         owner);
     if (s->db.now.cur[sub].owner != owner)
         REACH(s, ZOMBIE_PUBLISHED);
+    if (to->owed & BIT(event))
+        REACH(s, REPLAY_ARRIVED);
+    to->owed &= ~BIT(event);
     if (to->published & BIT(event)) {
         to->again++;
         REACH(s, DUPLICATE);
@@ -65,6 +68,7 @@ static void decide(struct sim *s, struct relay *r, size_t at,
     if (outcome != OT_OK) {
         f->c.reason = "as the tape wants it";
         let_pass(s, r, at);
+        check_excuse(s, r->sub, f->event);
     }
 }
 

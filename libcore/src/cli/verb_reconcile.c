@@ -5,6 +5,7 @@
 #include "store/filter.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
     TOPICS_MOST = 1000,
@@ -317,12 +318,21 @@ static void tell(struct run *run)
         ot_next(cli, "outtray reconcile%s --repair", ot_cli_same(cli));
 }
 
+static int by_seq(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* They go in the order in which they are asked for. */
 static int repair(struct run *run)
 {
     int rc;
 
     if (!ot_cli_has(run->cli, "repair") || run->nmissing == 0)
         return 0;
+    qsort(run->missing, run->nmissing, sizeof(*run->missing), by_seq);
     rc = ot_operate_ask(run->cli, OT_REPLAY, run->missing, run->nmissing,
                         &run->applied);
     if (rc == 0)
@@ -482,7 +492,9 @@ const struct ot_cli_verb ot_cli_verb_reconcile = {
         "of events: both sides go through temporary files.\n\n"
         "--repair asks the relay to send the missing again, at most 100,000 at "
         "a time, by a command that its owner carries out (or, with no relay, "
-        "this program). They come behind later events of their key.",
+        "this program). They come behind later events of their key, in their "
+        "own "
+        "order.",
     .options = options,
     .example = "outtray reconcile --sink kafka://localhost:9092 --since 24h\n"
                "outtray reconcile --arrived ids.txt --repair",

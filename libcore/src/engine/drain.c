@@ -224,6 +224,8 @@ static void deliver(struct ot_engine *e, uint32_t id, struct ot_rows *rows,
         entry->h.next_us > entry->h.last_error_us)
         item->delay_us = entry->h.next_us - entry->h.last_error_us;
     item->careful = entry->h.state == OT_HELD_RETRYING || entry->probe;
+    if (entry->h.topic == 0) /* of a replay, which began as a mere seq */
+        entry->h.topic = ot_topic_of(e, item_id);
     entry->item = item_id;
     ot_held_loaded(e, id, true);
     if (event->filtered) {

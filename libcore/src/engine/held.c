@@ -313,13 +313,23 @@ void ot_held_skip(struct ot_engine *e, uint32_t id)
     go_on(e, lane, item);
 }
 
+/* What is asked for together goes in the order it was asked for, also by
+ * whoever loads the cursor: each is due a moment after the one before. */
+static int64_t next_again(struct ot_engine *e)
+{
+    int64_t now_us = ot_db_now(e);
+    bool soon = e->again_us >= now_us && e->again_us < now_us + 1000000;
+    e->again_us = soon ? e->again_us + 1 : now_us;
+    return e->again_us;
+}
+
 void ot_held_again(struct ot_engine *e, int64_t seq)
 {
     uint32_t id = entry_new(e, seq);
     if (id == OT_NIL)
         return;
     ot_entry(e, id)->h.maybe_duplicate = true;
-    ot_held_set(e, id, OT_HELD_RETRYING, false, ot_db_now(e));
+    ot_held_set(e, id, OT_HELD_RETRYING, false, next_again(e));
     ot_held_error(e, id, "sent again on request");
     ot_held_save(e, id);
 }
@@ -345,6 +355,7 @@ void ot_held_passed(struct ot_engine *e)
  * what its clock was set back, as in a failover. */
 void ot_held_clock_back(struct ot_engine *e, int64_t by_us)
 {
+    e->again_us -= by_us;
     for (size_t i = 0; i < e->nentries && !e->nomem; i++) {
         struct ot_entry *entry = &e->entries[i];
         if (!entry->used || entry->due || entry->h.state != OT_HELD_RETRYING)

@@ -236,6 +236,7 @@ struct ot_engine {
     struct ot_index by_seq;
     struct ot_index let_go;  /* seqs that were unread when they were settled */
     struct ot_heap held_due; /* in wall time of the database */
+    int64_t again_us;        /* when the last that was replayed is due */
     struct ot_list fetch;    /* entries that want their rows */
     int64_t *fetch_seqs;
     size_t nfetch, fetch_size;
@@ -377,7 +378,7 @@ void ot_held_error(struct ot_engine *, uint32_t entry, const char *text);
 void ot_held_remove(struct ot_engine *, uint32_t entry); /* delete its row */
 void ot_held_skip(struct ot_engine *, uint32_t entry);
 /* One that was passed goes out again; without its key, whose order it cannot
- * keep any more. */
+ * keep any more, but after those that were asked for before it. */
 void ot_held_again(struct ot_engine *, int64_t seq);
 void ot_held_passed(struct ot_engine *); /* of the skipped, by the plan */
 void ot_held_link(struct ot_engine *, uint32_t entry, bool at_end);
