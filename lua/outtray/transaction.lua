@@ -69,7 +69,7 @@ end
 
 -- What work(tx) returns, once that is committed. If its first value is nil or false,
 -- or it raises, everything is rolled back and that is passed on.
-function transaction.run(outbox, pg, work, keepalive)
+local function run(outbox, pg, work, keepalive)
     local open, why, name = begin(pg)
     if not open then
         return nil, why, name
@@ -86,6 +86,17 @@ function transaction.run(outbox, pg, work, keepalive)
     end
     local fine, _, _, seen = pgmoon.query(pg, "ROLLBACK")
     give_back(pg, fine and seen, keepalive)
+    if not results[1] then
+        error(results[2], 0)
+    end
+    return unpack(results, 2, results.n)
+end
+
+-- As run; what the server says of the transaction is heard all the while.
+function transaction.run(outbox, pg, work, keepalive)
+    local stop = pgmoon.listen(pg)
+    local results = pack(pcall(run, outbox, pg, work, keepalive))
+    stop()
     if not results[1] then
         error(results[2], 0)
     end

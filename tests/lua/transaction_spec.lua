@@ -123,6 +123,49 @@ describe("outbox:transaction", function()
         assert.equal("STORE_UNAVAILABLE", code)
     end)
 
+    it("asks for a savepoint only where it cannot know", function()
+        local sent = {}
+        function pg.simple_query(self, sql)
+            sent[#sent + 1] = sql:match("^%u+")
+            return getmetatable(self).__index.simple_query(self, sql)
+        end
+        assert(transaction(function(tx)
+            assert(tx:enqueue {topic = "a"})
+            return outbox:enqueue(pg, {topic = "b"})
+        end))
+        assert.same({"BEGIN", "INSERT", "INSERT", "COMMIT"}, sent)
+        assert(pg:query("BEGIN"))
+        sent = {}
+        assert(outbox:enqueue(pg, {topic = "c"}))
+        assert.same({"SAVEPOINT"}, sent)
+        assert(pg:query("COMMIT"))
+        assert.equal(3, databases.count(false))
+    end)
+
+    it("sees a transaction that the work has ended", function()
+        local code
+        transaction(function(tx)
+            assert(tx:enqueue {topic = "a"})
+            assert(tx:query("COMMIT"))
+            code = select(3, tx:enqueue {topic = "b"})
+            return true
+        end)
+        assert.equal("NOT_IN_TRANSACTION", code)
+        assert.equal(1, databases.count(false))
+    end)
+
+    it("trusts no state that it may have missed", function()
+        local code
+        transaction(function(tx)
+            tx.pg.receive_message = getmetatable(tx.pg).__index.receive_message
+            assert(tx:query("COMMIT"))
+            code = select(3, tx:enqueue {topic = "b"})
+            return true
+        end)
+        assert.equal("NOT_IN_TRANSACTION", code)
+        assert.equal(0, databases.count(false))
+    end)
+
     it("takes no connection that is in a transaction", function()
         assert(pg:query("BEGIN"))
         local done, message, code = transaction(function() return true end)
@@ -142,7 +185,7 @@ describe("outbox:transaction", function()
             "connection is busy")
         pg.busy = false
         assert.error_matches(function() outbox:transaction(1, print) end,
-            "takes a connection of")
+            "a connection is one of")
         assert.error_matches(function() outbox:transaction(pg) end,
             "takes a function, not a nil")
     end)

@@ -6,7 +6,8 @@ local errors = require "outtray.adapters.errors"
 
 local pgmoon = {dialect = "POSTGRESQL"}
 
--- In one message with the INSERT: it costs no round trip.
+-- In one message with the INSERT: it costs no round trip, but the server and nginx
+-- some work. Where the state of the transaction is known it is not sent.
 local GUARD = "SAVEPOINT outtray; RELEASE outtray; "
 
 -- The SQLSTATE in an error or a notice.
@@ -14,16 +15,28 @@ local function state_of(message)
     return ("\0" .. message):match("%zC(%w+)%z")
 end
 
--- Calls pg:simple_query; returns what pcall does, and what was read on the way.
-function pgmoon.query(pg, sql)
-    local own = rawget(pg, "receive_message")
-    local receive = pg.receive_message
-    local seen = {}
+-- Who listens on a connection, for as long as a transaction of ours is open.
+local listeners = setmetatable({}, {__mode = "k"})
 
-    pg.receive_message = function(self)
+-- The one that hears everything: nobody has put another function before it since.
+local function listener_of(pg)
+    local listener = listeners[pg]
+    return listener and rawget(pg, "receive_message") == listener.receive
+        and listener
+end
+
+-- Reads along from now on; returns what ends it.
+function pgmoon.listen(pg)
+    local before, own = listeners[pg], rawget(pg, "receive_message")
+    local receive = pg.receive_message
+    local listener = {seen = {}}
+
+    function listener.receive(self)
         local kind, message = receive(self)
+        local seen = listener.seen
         if kind == "Z" then
             seen.transaction = message
+            listener.transaction = message
         elseif kind == "E" and message then
             seen.state = state_of(message)
         elseif kind == "N" and message then
@@ -33,8 +46,24 @@ function pgmoon.query(pg, sql)
         end
         return kind, message
     end
+    pg.receive_message = listener.receive
+    listeners[pg] = listener
+    return function()
+        pg.receive_message = own
+        listeners[pg] = before
+    end
+end
+
+-- Calls pg:simple_query; returns what pcall does, and what was read on the way.
+function pgmoon.query(pg, sql)
+    local stop = not listener_of(pg) and pgmoon.listen(pg)
+    local seen = {}
+
+    listeners[pg].seen = seen
     local fine, result, message = pcall(pg.simple_query, pg, sql)
-    pg.receive_message = own
+    if stop then
+        stop()
+    end
     return fine, result, message, seen
 end
 
@@ -53,8 +82,10 @@ function pgmoon.refused(seen, message)
 end
 
 function pgmoon.execute(pg, sql, required)
+    local listener = listener_of(pg)
+    local open = listener and listener.transaction == "T"
     local fine, result, message, seen =
-        pgmoon.query(pg, required and GUARD .. sql or sql)
+        pgmoon.query(pg, required and not open and GUARD .. sql or sql)
     if not fine then
         -- It raises what its caller did wrong: another coroutine is in a call.
         return nil, tostring(result), "MISUSE"
