@@ -16,8 +16,13 @@ static void deliver(struct outtray_batch *b)
 {
     for (size_t i; outtray_batch_next(b, &i);) {
         const struct outtray_batch_event *e = outtray_batch_event(b, i);
-        numbers = realloc(numbers, (nnumbers + 1) * sizeof(*numbers));
-        assert_non_null(numbers);
+        /* One by one would copy 20 GB for the 70,000 events of a test: under
+         * a sanitizer every realloc makes a new block. */
+        if ((nnumbers & (nnumbers - 1)) == 0) {
+            size_t room = nnumbers > 0 ? nnumbers * 2 : 1;
+            numbers = realloc(numbers, room * sizeof(*numbers));
+            assert_non_null(numbers);
+        }
         numbers[nnumbers++] =
             e->event.payload.p != NULL ? atol(e->event.payload.p) : 0;
         assert_int_equal(
