@@ -90,6 +90,12 @@ static void man_verb(struct ot_cli *cli, const struct ot_cli_verb *verb)
     ot_out(cli, "\n.fi\n.RE\n");
 }
 
+/* What no list of a verb has. */
+static const char any_verb[] =
+    "Any verb may also end with 70 or 74 (standard output cannot be written). "
+    "A signal that ends a verb which has nothing to bring to an end is 128 and "
+    "the number of the signal: 130 for SIGINT, 143 for SIGTERM.";
+
 void ot_help_man(struct ot_cli *cli)
 {
     ot_out(cli,
@@ -116,6 +122,8 @@ void ot_help_man(struct ot_cli *cli)
     man_options(cli, ot_cli_global_options);
     ot_out(cli, ".SH EXIT STATUS\n.TP\n.B 0\ndone\n");
     ot_help_exits(cli, NULL, man_exit);
+    ot_out(cli, ".PP\n");
+    man_text(cli, any_verb);
     ot_out(cli, ".SH ENVIRONMENT\n.TP\n.B OUTTRAY_SECTION_KEY\n");
     man_text(cli, "Sets section.key of the configuration: OUTTRAY_STORE_URL "
                   "sets store.url.");
@@ -217,4 +225,5 @@ void ot_help_markdown(struct ot_cli *cli)
     }
     ot_out(cli, "\n## Exit status\n\n| status | |\n|---|---|\n| 0 | done |\n");
     ot_help_exits(cli, NULL, md_exit_row);
+    ot_out(cli, "\n%s\n", any_verb);
 }
