@@ -72,9 +72,12 @@ class Drivers:
     def all(self):
         return {
             "psycopg": self.psycopg,
+            "psycopg async": self.psycopg_async,
             "psycopg2": self.psycopg2,
             "asyncpg": self.asyncpg,
             "SQLAlchemy": self.sqlalchemy,
+            "SQLAlchemy async": self.sqlalchemy_async,
+            "Django": self.django,
             "sqlite3": self.sqlite3,
             "aiosqlite": self.aiosqlite,
         }
@@ -100,6 +103,40 @@ class Drivers:
     def sqlite3(self):
         conn = sqlite3.connect(self.path)
         return conn, conn.execute
+
+    def django(self):
+        """A wrapper of Django's, with no project."""
+        import django.conf
+        from django.db.backends.postgresql.base import DatabaseWrapper
+        from django.db.utils import ConnectionHandler
+
+        if not django.conf.settings.configured:
+            django.conf.settings.configure()
+        url = psycopg.conninfo.conninfo_to_dict(self.url)
+        names = {"NAME": "dbname", "USER": "user", "HOST": "host", "PORT": "port"}
+        default = {name: url[one] for name, one in names.items()}
+        default["ENGINE"] = "django.db.backends.postgresql"
+        conn = ConnectionHandler({"default": default})["default"]
+        assert isinstance(conn, DatabaseWrapper)
+        conn.set_autocommit(False)
+
+        def execute(sql, params):
+            with conn.cursor() as cursor:
+                cursor.execute(sql, params)
+
+        return conn, execute
+
+    async def psycopg_async(self):
+        conn = await psycopg.AsyncConnection.connect(self.url)
+        return conn, conn.execute
+
+    async def sqlalchemy_async(self):
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        url = self.url.replace("postgresql", "postgresql+asyncpg", 1)
+        conn = await create_async_engine(url).connect()
+        await conn.begin()
+        return conn, conn.exec_driver_sql
 
     async def asyncpg(self):
         import asyncpg
@@ -199,27 +236,51 @@ def measure_driver(connect, rounds):
     }
 
 
-def measure_many(drivers, rounds):
+def measure_many(connect, rounds):
+    """Events by one call, and each by a call of its own; in turns."""
     import outtray
 
     outbox = outtray.Outbox()
-    conn, _ = drivers.psycopg()
     events = [outtray.Event("orders", PAYLOAD, key=f"k{n}") for n in range(MANY)]
     ratios, rates = [], []
-    for number in range(rounds + 1):
-        started = time.perf_counter()
-        outbox.enqueue_many(conn, events)
-        many = time.perf_counter() - started
-        started = time.perf_counter()
-        for event in events:
-            outbox.enqueue(conn, event.topic, event.payload, key=event.key)
-        single = time.perf_counter() - started
-        conn.rollback()
-        if number:
-            ratios.append(single / many)
-            rates.append(MANY / many)
-    conn.close()
-    return {"ratio": summary(ratios), "events_per_s": summary(rates, 0)}
+
+    def plain():
+        conn, _ = connect()
+        for _ in range(rounds + 1):
+            if callable(getattr(conn, "begin", None)) and not conn.in_transaction():
+                conn.begin()  # of SQLAlchemy
+            outbox.enqueue(conn, "orders")  # the transaction begins
+            started = time.perf_counter()
+            outbox.enqueue_many(conn, events)
+            many = time.perf_counter() - started
+            started = time.perf_counter()
+            for event in events:
+                outbox.enqueue(conn, event.topic, event.payload, key=event.key)
+            note(many, time.perf_counter() - started)
+            conn.rollback()
+        conn.close()
+
+    async def awaited():
+        conn, _ = await connect()
+        for _ in range(rounds + 1):
+            started = time.perf_counter()
+            await outbox.aenqueue_many(conn, events)
+            many = time.perf_counter() - started
+            started = time.perf_counter()
+            for event in events:
+                await outbox.aenqueue(conn, event.topic, event.payload, key=event.key)
+            note(many, time.perf_counter() - started)
+        await conn.close()
+
+    def note(many, single):
+        ratios.append(single / many)
+        rates.append(MANY / many)
+
+    if asyncio.iscoroutinefunction(connect):
+        asyncio.run(awaited())
+    else:
+        plain()
+    return {"ratio": summary(ratios[1:]), "events_per_s": summary(rates[1:], 0)}
 
 
 # --- relaying ---
@@ -363,8 +424,10 @@ def measure(options):
             for name, connect in drivers.all().items():
                 tell(name)
                 result["enqueue"][name] = measure_driver(connect, 10 * rounds)
-            tell("enqueue_many")
-            result["many"] = measure_many(drivers, 3 * rounds)
+            result["many"] = {}
+            for name, connect in drivers.all().items():
+                tell(f"enqueue_many, {name}")
+                result["many"][name] = measure_many(connect, 3 * rounds)
         tell("relay")
         result["relay"] = measure_relay(bench, events, rounds)
         tell("script")
@@ -397,8 +460,8 @@ def show(result):
     for name, part in result["enqueue"].items():
         line(name, part["us_per_call"], "us", part["ratio"])
     heading("many")
-    part = result["many"]
-    line("psycopg", part["events_per_s"], "events/s", part["ratio"])
+    for name, part in result["many"].items():
+        line(name, part["events_per_s"], "events/s", part["ratio"])
     heading("relay")
     part = result["relay"]
     line("outtray relay", part["command"], "events/s")

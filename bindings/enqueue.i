@@ -7,6 +7,7 @@ enum outtray_style {
     OUTTRAY_PERCENT,
     OUTTRAY_QMARK,
     OUTTRAY_LITERAL,
+    OUTTRAY_COPY,
 };
 
 enum outtray_dialect {

@@ -6,6 +6,7 @@ DOLLAR: int
 PERCENT: int
 QMARK: int
 LITERAL: int
+COPY: int
 POSTGRESQL: int
 SQLITE: int
 LOG_DEBUG: int

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from . import _core, _native
 from ._trace import traced
 from .adapters import Adapter, AsyncAdapter, find_async, find_sync
-from .errors import InvalidEvent, InvalidText, NotSerializable
+from .errors import EventError, InvalidEvent, InvalidText, NotSerializable
 
 #: Makes bytes or text of a payload that is neither.
 Serializer = Callable[[Any], "bytes | str"]
@@ -31,6 +32,11 @@ _MICROSECOND = timedelta(microseconds=1)
 # Of one statement: below the limits of the databases.
 _MOST_EVENTS = 4000
 _MOST_BYTES = 64 << 20
+# From so many on a COPY is worth its second round trip: it saves some 5 us of
+# the server for each.
+_FEWEST_COPIED = 200
+# In the texts of the core: of which event, and which other has its id.
+_NUMBER = re.compile(r"((?:^|that of )event )(\d+)")
 
 
 def json_serializer(payload: Any) -> str:
@@ -151,13 +157,26 @@ class Outbox:
         return ids[0]
 
     def enqueue_many(self, conn: Any, events: Iterable[Event]) -> list[str]:
-        """Add many events with few statements; all of them, or on an error
-        that the events are the cause of, none. Returns their ids."""
+        """Add many events: all of them, or where one cannot be written as it
+        is, none. Returns their ids.
+
+        It is one statement for up to 4,000 events and 64 MiB, of one round trip
+        (from 200 events on a COPY, of two, where the driver has it). Many times
+        faster than one call for each.
+
+        Raises:
+            outtray.EventError: its text names the event by its index in
+                ``events``, from 0. Nothing was written.
+        """
         adapter: Adapter = find_sync(conn)
         style, dialect, real = adapter.begin(conn, self.require_transaction)
+        copies = self._may_copy(dialect) and adapter.copies(real)
         ids: list[str] = []
-        for sql, params, some in self._build_many(style, dialect, events):
-            adapter.execute(real, sql, params)
+        for sql, params, some in self._build_many(style, dialect, events, copies):
+            if sql.startswith("COPY "):
+                adapter.copy(real, sql, params[0])
+            else:
+                adapter.execute(real, sql, params)
             ids += some
         return ids
 
@@ -186,9 +205,13 @@ class Outbox:
         """``enqueue_many`` for an asynchronous ``conn``."""
         adapter: AsyncAdapter = find_async(conn)
         style, dialect, real = await adapter.begin(conn, self.require_transaction)
+        copies = self._may_copy(dialect) and adapter.copies(real)
         ids: list[str] = []
-        for sql, params, some in self._build_many(style, dialect, events):
-            await adapter.execute(real, sql, params)
+        for sql, params, some in self._build_many(style, dialect, events, copies):
+            if sql.startswith("COPY "):
+                await adapter.copy(real, sql, params[0])
+            else:
+                await adapter.execute(real, sql, params)
             ids += some
         return ids
 
@@ -278,39 +301,81 @@ class Outbox:
             )
         except (TypeError, BufferError) as error:
             raise InvalidEvent(str(error)) from error
+        except EventError as error:
+            if len(raw) > 1:
+                raise
+            # There is only one: its index says nothing.
+            raise type(error)(str(error).removeprefix("event 0: ")) from None
         return statement
 
+    def _may_copy(self, dialect: int) -> bool:
+        return dialect == _core.POSTGRESQL and not self.strict
+
     def _build_many(
-        self, style: int, dialect: int, events: Iterable[Event]
+        self, style: int, dialect: int, events: Iterable[Event], copies: bool
     ) -> list[_Statement]:
         # All are built before the first is executed: what is wrong with one
         # is told while nothing is written yet.
         statements = []
+        first = 0
+        for rows in self._rows(events):
+            copied = copies and len(rows) >= _FEWEST_COPIED
+            how = _core.COPY if copied else style
+            try:
+                statements.append(self._build(how, dialect, rows))
+            except EventError as error:
+                raise self._blame(error, rows, first) from error.__cause__
+            first += len(rows)
+        return statements
+
+    def _rows(self, events: Iterable[Event]) -> Iterator[tuple[_Raw, ...]]:
+        """The events as the core takes them, as many at a time as one
+        statement has."""
         some: list[_Raw] = []
         size = 0
-        for event in events:
+        for number, event in enumerate(events):
             if not isinstance(event, Event):
                 raise InvalidEvent(
-                    f"enqueue_many takes outtray.Event, not {event!r:.80}"
+                    f"event {number}: enqueue_many takes outtray.Event, not "
+                    f"{event!r:.80}"
                 )
-            raw = self._raw(
-                event.topic,
-                event.payload,
-                event.key,
-                event.type,
-                event.headers,
-                event.deliver_at,
-                event.id,
-            )
+            try:
+                raw = self._raw(
+                    event.topic,
+                    event.payload,
+                    event.key,
+                    event.type,
+                    event.headers,
+                    event.deliver_at,
+                    event.id,
+                )
+            except EventError as error:
+                cause = error.__cause__
+                raise type(error)(f"event {number}: {error}") from cause
             n = len(raw[4]) if raw[4] is not None else 0
             if some and (len(some) >= _MOST_EVENTS or size + n > _MOST_BYTES):
-                statements.append(self._build(style, dialect, tuple(some)))
+                yield tuple(some)
                 some, size = [], 0
             some.append(raw)
             size += n
         if some:
-            statements.append(self._build(style, dialect, tuple(some)))
-        return statements
+            yield tuple(some)
+
+    def _blame(
+        self, error: EventError, rows: tuple[_Raw, ...], first: int
+    ) -> EventError:
+        """The same error, with the index of the event in the whole list."""
+        text = str(error)
+        if _NUMBER.match(text):
+            text = _NUMBER.sub(lambda found: f"{found[1]}{first + int(found[2])}", text)
+            return type(error)(text)
+        # A value of a wrong type, of which the core has not heard.
+        for number, raw in enumerate(rows, first):
+            try:
+                self._build(_core.QMARK, _core.SQLITE, (raw,))
+            except EventError as one:
+                return type(one)(f"event {number}: {one}")
+        return error
 
 
 def _headers_text(headers: Mapping[str, str]) -> str:

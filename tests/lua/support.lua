@@ -62,6 +62,18 @@ function support.build(builder, row, dialect, style)
     return builder.enqueue_build(made, support.events(row))
 end
 
+-- What the row expects of a builder. The one in Lua has no COPY, which no driver
+-- of Lua sends.
+function support.renderings(builder, row)
+    local expected = {}
+    for where, expect in pairs(row.expect) do
+        if builder.COPY or where ~= "postgresql/copy" then
+            expected[where] = expect
+        end
+    end
+    return pairs(expected)
+end
+
 -- Calls f with every dialect and style, or with those that the row names.
 function support.each_style(row, f)
     for _, dialect in ipairs(row.dialect and {row.dialect} or DIALECTS) do

@@ -167,6 +167,70 @@ async def test_many(where, connect):
 
 
 @run
+async def test_many_of_every_kind(where, connect):
+    """So many that PostgreSQL gets a COPY; in the transaction, like any other."""
+    moment = datetime.datetime(2030, 1, 2, 3, 4, 5, 678901, datetime.timezone.utc)
+    kinds = [
+        {"topic": "nasty", "payload": NASTY, "key": "k%s\"'\\é", "type": "T"},
+        {"topic": "tombstone", "headers": {"h": "é\\"}},
+        {"topic": "empty", "payload": b"", "key": "", "deliver_at": moment},
+    ]
+    events = [outtray.Event(**kinds[n % 3]) for n in range(240)]
+    async with connect() as c:
+        with pytest.raises(Undo):
+            async with c.transaction():
+                await c.enqueue_many(events)
+                raise Undo
+        async with c.transaction():
+            await c.write(1)
+            with pytest.raises(Undo):
+                async with c.savepoint():
+                    await c.enqueue_many(events)
+                    raise Undo
+            ids = await c.enqueue_many(iter(events))
+            await c.enqueue("after")
+    assert where.orders() == [1]
+    assert where.events("id")[:-1] == [as_id(where, one) for one in ids]
+    columns = "topic, payload, key, type, headers, deliver_at"
+    rows = where.events(columns)
+    assert rows[240:] == [("after", None, None, None, None, None)]
+    headers, until = {"h": "é\\"}, moment
+    if where.kind == "sqlite":
+        headers, until = json.dumps(headers), 1893553445678901
+        rows = [(*r[:4], r[4] and json.dumps(json.loads(r[4])), r[5]) for r in rows]
+    assert rows[:240] == 80 * [
+        ("nasty", NASTY, "k%s\"'\\é", "T", None, None),
+        ("tombstone", None, None, None, headers, None),
+        ("empty", b"", "", None, None, until),
+    ]
+
+
+@run
+async def test_the_bad_one_of_many(where, connect):
+    """It is named by its place in the list, and nothing is sent."""
+    good = [outtray.Event("t")] * 4050
+    given = "01912d68-783e-7a03-8467-5661c1240001"
+    async with connect() as c, c.transaction():
+        if isinstance(c, (drivers.AlchemyAdd, drivers.AsyncAlchemyAdd)):
+            return  # add() takes one
+        for bad, text in [
+            ({"topic": ""}, "^event 4050: topic: it is empty"),
+            ({"topic": "t", "key": 7}, "^event 4050: key must be str"),
+            ({"topic": "t", "headers": {"a": 1}}, "^event 4050: header 'a'"),
+            ({"topic": "t", "payload": {1}}, "^event 4050: payload for 't'"),
+            ({"topic": "t", "key": "\ud800"}, "^event 4050: .*not UTF-8"),
+        ]:
+            with pytest.raises(outtray.EventError, match=text):
+                await c.enqueue_many([*good, outtray.Event(**bad), *good])
+        twice = [outtray.Event("t", id=given)] * 2
+        with pytest.raises(
+            outtray.InvalidEvent, match="^event 4051: .*that of event 4050$"
+        ):
+            await c.enqueue_many([*good, *twice])
+    assert where.events() == []
+
+
+@run
 async def test_a_bad_event_leaves_the_transaction_usable(where, connect):
     bad = [
         (outtray.TooLarge, ("t", b"x" * 1_000_000), {}),
@@ -328,16 +392,63 @@ async def test_an_error_of_the_server(where, connect):
     """It is the driver's own, and leaves what the driver leaves."""
     async with connect() as c:
         good, c.outbox = c.outbox, outtray.Outbox("nowhere")
-        with pytest.raises(Exception, match="(?i)nowhere"):
-            async with c.transaction():
-                await c.write(1)
-                await c.enqueue("t")
+        seen = []
+        for call in (
+            lambda: c.enqueue("t"),
+            lambda: c.enqueue_many([outtray.Event("t")] * 300),
+        ):
+            with pytest.raises(Exception, match="(?i)nowhere") as caught:
+                async with c.transaction():
+                    await c.write(1)
+                    await call()
+            seen.append(caught.type.__module__)
+        assert seen[0] == seen[1] != "outtray.errors"
         c.outbox = good
         async with c.transaction():
             await c.write(2)
             await c.enqueue("fine")
     assert where.orders() == [2]
     assert where.events() == ["fine"]
+
+
+ENCODED = [drivers.Psycopg, drivers.PsycopgAsync, drivers.Psycopg2]
+
+
+@pytest.mark.parametrize("driver", ENCODED)
+def test_another_encoding(driver, shared_outboxes):
+    """The text of a COPY would be taken for one in it."""
+    where = shared_outboxes["pg"]
+    where.empty()
+    events = [outtray.Event("é", key="ü")] * 300
+
+    async def go():
+        async with driver(where.url) as c, c.transaction():
+            if driver is drivers.Psycopg2:
+                c.conn.set_client_encoding("LATIN1")
+            else:
+                await c.execute("SET client_encoding = LATIN1")
+            await c.enqueue_many(events)
+
+    asyncio.run(go())
+    assert where.events("topic, key") == [("é", "ü")] * 300
+
+
+def test_how_many_are_sent():
+    """From 200 on by a COPY, where the driver has one and no lock is taken."""
+    events = [outtray.Event("t")] * 200
+    for strict, copies, n, expected in [
+        (False, True, 200, "COPY "),
+        (False, True, 199, "INSERT "),
+        (False, False, 200, "INSERT "),
+        (True, True, 200, "WITH "),
+    ]:
+        outbox = outtray.Outbox(strict=strict)
+        copies = copies and outbox._may_copy(_core.POSTGRESQL)
+        ((sql, *_),) = outbox._build_many(
+            _core.DOLLAR, _core.POSTGRESQL, events[:n], copies
+        )
+        assert sql.startswith(expected)
+    assert not outtray.Outbox()._may_copy(_core.SQLITE)
 
 
 def test_every_statement_begins_with_insert():

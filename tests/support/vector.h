@@ -14,7 +14,7 @@
 #include "outtray/enqueue.h"
 
 static const char *const vector_styles[] = {"dollar", "percent", "qmark",
-                                            "literal"};
+                                            "literal", "copy"};
 static const char *const vector_dialects[] = {"postgresql", "sqlite"};
 
 /* The events and options of one case; every slice has its own memory, of

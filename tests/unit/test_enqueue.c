@@ -53,10 +53,13 @@ static json_t *render_all(struct vector_input *in, json_t **ids)
 
     *ids = NULL;
     for (int d = OUTTRAY_POSTGRESQL; d <= OUTTRAY_SQLITE; d++)
-        for (int s = OUTTRAY_DOLLAR; s <= OUTTRAY_LITERAL; s++) {
+        for (int s = OUTTRAY_DOLLAR; s <= OUTTRAY_COPY; s++) {
             struct outtray_statement st;
             struct outtray_error err;
             char key[64];
+            if (s == OUTTRAY_COPY &&
+                (d == OUTTRAY_SQLITE || in->options.strict))
+                continue;
             in->options.dialect = (enum outtray_dialect)d;
             in->options.style = (enum outtray_style)s;
             if (outtray_enqueue_build(&st, &in->options, in->events, in->n,
@@ -221,10 +224,18 @@ static void test_misuse(void **state)
     struct outtray_statement st;
     struct outtray_error err;
 
-    options.style = (enum outtray_style)4;
+    options.style = (enum outtray_style)5;
     assert_int_equal(outtray_enqueue_build(&st, &options, &e, 1, &err),
                      OUTTRAY_E_MISUSE);
-    assert_string_equal(err.text, "style 4 is not known");
+    assert_string_equal(err.text, "style 5 is not known");
+    for (int k = 0; k < 2; k++) {
+        options.style = OUTTRAY_COPY;
+        options.strict = k == 0;
+        options.dialect = k == 0 ? OUTTRAY_POSTGRESQL : OUTTRAY_SQLITE;
+        assert_int_equal(outtray_enqueue_build(&st, &options, &e, 1, &err),
+                         OUTTRAY_E_MISUSE);
+        assert_non_null(strstr(err.text, "COPY is for PostgreSQL"));
+    }
     options = (struct outtray_enqueue_options){0};
     options.dialect = (enum outtray_dialect)2;
     assert_int_equal(outtray_enqueue_build(&st, &options, &e, 1, &err),
@@ -368,6 +379,9 @@ static void test_out_of_memory(void **state)
         };
         alloc_fail_each(build_one_shape, &options);
     }
+    struct outtray_enqueue_options copy = {.style = OUTTRAY_COPY,
+                                           .max_payload_bytes = 8};
+    alloc_fail_each(build_one_shape, &copy);
 }
 
 int main(void)

@@ -40,12 +40,17 @@ static int check_options(const struct outtray_enqueue_options *o, size_t n,
 {
     if (n == 0)
         return ot_fail(err, OUTTRAY_E_MISUSE, "there is no event to enqueue");
-    if ((unsigned)o->style > OUTTRAY_LITERAL)
+    if ((unsigned)o->style > OUTTRAY_COPY)
         return ot_fail(err, OUTTRAY_E_MISUSE, "style %d is not known",
                        (int)o->style);
     if ((unsigned)o->dialect > OUTTRAY_SQLITE)
         return ot_fail(err, OUTTRAY_E_MISUSE, "dialect %d is not known",
                        (int)o->dialect);
+    if (o->style == OUTTRAY_COPY &&
+        (o->dialect != OUTTRAY_POSTGRESQL || o->strict))
+        return ot_fail(err, OUTTRAY_E_MISUSE,
+                       "COPY is for PostgreSQL and takes no locks of strict: "
+                       "use another style");
     if (o->outbox == NULL)
         return 0;
     if (ot_outbox_check(o->outbox, OUTTRAY_E_MISUSE, err) != 0)

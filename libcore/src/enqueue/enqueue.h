@@ -64,6 +64,8 @@ void ot_render_sql(struct ot_render *, const char *sql);
  * the style is OUTTRAY_LITERAL. */
 void ot_render_text(struct ot_render *, struct ot_slice value);
 void ot_render_bytes(struct ot_render *, struct ot_slice value);
+/* A parameter that has no placeholder. */
+void ot_render_data(struct ot_render *, struct ot_slice value);
 
 /* Room for "2026-11-23T21:18:45.123456Z" and for microseconds as digits. */
 enum { OT_MOMENT_MAX = 32 };
@@ -78,5 +80,8 @@ size_t ot_sqlite_params(const struct ot_render *);
  * statement. */
 void ot_postgres_insert(struct ot_render *, char *moments);
 void ot_sqlite_insert(struct ot_render *, char *moments);
+
+/* The same events as a COPY. */
+void ot_postgres_copy(struct ot_render *);
 
 #endif

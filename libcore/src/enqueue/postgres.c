@@ -26,6 +26,8 @@ size_t ot_postgres_params(const struct ot_render *r)
 {
     if (r->style == OUTTRAY_LITERAL)
         return 0;
+    if (r->style == OUTTRAY_COPY)
+        return 1;
     return r->n == 1 ? COLUMNS : BATCH_VALUES;
 }
 
@@ -208,7 +210,9 @@ static void many(struct ot_render *r)
 
 void ot_postgres_insert(struct ot_render *r, char *moments)
 {
-    if (r->n == 1)
+    if (r->style == OUTTRAY_COPY)
+        ot_postgres_copy(r);
+    else if (r->n == 1)
         one(r, moments);
     else
         many(r);

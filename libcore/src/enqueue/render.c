@@ -78,12 +78,18 @@ static void literal_bytes(struct ot_render *r, struct ot_slice bytes)
     ot_buffer_puts(&r->sql, sqlite ? "'" : "', 'hex')");
 }
 
-static void placeholder(struct ot_render *r, enum outtray_param_kind kind,
-                        struct ot_slice value)
+static void add_param(struct ot_render *r, enum outtray_param_kind kind,
+                      struct ot_slice value)
 {
     if (value.p == NULL)
         kind = OUTTRAY_PARAM_NULL;
     r->params[r->nparams++] = (struct outtray_param){kind, {value.p, value.n}};
+}
+
+static void placeholder(struct ot_render *r, enum outtray_param_kind kind,
+                        struct ot_slice value)
+{
+    add_param(r, kind, value);
     switch (r->style) {
     case OUTTRAY_DOLLAR:
         /* printf costs more than the rest of a statement. */
@@ -97,6 +103,7 @@ static void placeholder(struct ot_render *r, enum outtray_param_kind kind,
         break;
     case OUTTRAY_QMARK:
     case OUTTRAY_LITERAL:
+    case OUTTRAY_COPY:
         ot_buffer_putc(&r->sql, '?');
         break;
     }
@@ -120,4 +127,9 @@ void ot_render_bytes(struct ot_render *r, struct ot_slice value)
         ot_buffer_puts(&r->sql, "NULL");
     else
         literal_bytes(r, value);
+}
+
+void ot_render_data(struct ot_render *r, struct ot_slice value)
+{
+    add_param(r, OUTTRAY_PARAM_BYTES, value);
 }

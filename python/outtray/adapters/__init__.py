@@ -23,6 +23,12 @@ class Adapter(Protocol):
     def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         """Execute it; its rows, all of them."""
 
+    def copies(self, conn: Any) -> bool:
+        """Can it do a COPY now?"""
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        """Execute a COPY FROM STDIN."""
+
 
 class AsyncAdapter(Protocol):
     """The same of an asynchronous driver."""
@@ -32,6 +38,20 @@ class AsyncAdapter(Protocol):
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None: ...
 
     async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]: ...
+
+    def copies(self, conn: Any) -> bool: ...
+
+    async def copy(self, conn: Any, sql: str, data: bytes) -> None: ...
+
+
+class NoCopy:
+    """Of drivers that have no COPY."""
+
+    def copies(self, conn: Any) -> bool:
+        return False
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> Any:
+        raise NotImplementedError
 
 
 # module.class of a connection: (module here, class there)

@@ -6,11 +6,12 @@ from typing import Any
 
 from .. import _core
 from ..errors import ConnectionClosed, NotInTransaction
+from . import NoCopy
 from .psycopg import CLOSED
 from .sqlite3 import LEGACY, NOT_OPEN, atomic
 
 
-class Aiosqlite:
+class Aiosqlite(NoCopy):
     """begin and execute."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _core
 from ..errors import NotInTransaction, TransactionFailed, Unsupported
+from . import find_sync
 
 DIALECTS = {"postgresql": _core.POSTGRESQL, "sqlite": _core.SQLITE}
 
@@ -51,3 +52,11 @@ class Django:
         with conn.cursor() as cursor:
             cursor.execute(sql, params)
             return list(cursor.fetchall())
+
+    def copies(self, conn: Any) -> bool:
+        driver = conn.connection  # None: it connects with the first query
+        return driver is not None and find_sync(driver).copies(driver)
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        with conn.wrap_database_errors:
+            find_sync(conn.connection).copy(conn.connection, sql, data)

@@ -8,6 +8,7 @@ from .. import _core
 from ..errors import ConnectionClosed, NotInTransaction, TransactionFailed
 
 ACTIVE, INTRANS, INERROR = 1, 2, 3  # PQTRANS_… of libpq
+PIPELINE_OFF = 0
 
 FAILED = (
     "an earlier statement has failed the transaction: roll it back (or to a "
@@ -38,6 +39,13 @@ def check(conn: Any, required: bool) -> None:
     )
 
 
+def copies(conn: Any) -> bool:
+    # A COPY would end the pipeline, and its text is in client_encoding.
+    pgconn = conn.pgconn
+    encoding = pgconn.parameter_status(b"client_encoding")
+    return bool(pgconn.pipeline_status == PIPELINE_OFF and encoding == b"UTF8")
+
+
 class Psycopg:
     """begin and execute."""
 
@@ -50,6 +58,15 @@ class Psycopg:
 
     def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         return list(conn.execute(sql, params).fetchall())
+
+    def copies(self, conn: Any) -> bool:
+        return copies(conn)
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        from psycopg import Cursor  # not the connection's, of any kind
+
+        with Cursor(conn) as cursor, cursor.copy(sql) as out:
+            out.write(data)
 
 
 class AsyncPsycopg:
@@ -64,3 +81,12 @@ class AsyncPsycopg:
 
     async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         return list(await (await conn.execute(sql, params)).fetchall())
+
+    def copies(self, conn: Any) -> bool:
+        return copies(conn)
+
+    async def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        from psycopg import AsyncCursor
+
+        async with AsyncCursor(conn) as cursor, cursor.copy(sql) as out:
+            await out.write(data)

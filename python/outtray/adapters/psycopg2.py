@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from psycopg2.extensions import (
     TRANSACTION_STATUS_INERROR,
     TRANSACTION_STATUS_INTRANS,
     cursor,
+    get_wait_callback,
 )
 
 from .. import _core
@@ -41,3 +43,12 @@ class Psycopg2:
         with conn.cursor(cursor_factory=cursor) as one:
             one.execute(sql, params)
             return list(one.fetchall())
+
+    def copies(self, conn: Any) -> bool:
+        # Its text is in client_encoding; libraries like gevent, which give the
+        # driver something to wait with, have no COPY.
+        return bool(conn.encoding == "UTF8" and get_wait_callback() is None)
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        with conn.cursor(cursor_factory=cursor) as one:
+            one.copy_expert(sql, io.BytesIO(data), 1 << 16)

@@ -11,6 +11,7 @@ from ..errors import (
     TransactionFailed,
     Unsupported,
 )
+from . import NoCopy
 from .psycopg import CLOSED, FAILED
 
 STYLES = {
@@ -109,7 +110,7 @@ def begun(what: Any, required: bool, kind: str) -> None:
         )
 
 
-class AlchemyConnection:
+class AlchemyConnection(NoCopy):
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
@@ -154,7 +155,7 @@ class AlchemySession(AlchemyConnection):
         return *target(real), real
 
 
-class AsyncAlchemyConnection:
+class AsyncAlchemyConnection(NoCopy):
     """begin and execute."""
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:

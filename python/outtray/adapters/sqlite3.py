@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _core
 from ..errors import ConnectionClosed, NotInTransaction
+from . import NoCopy
 from .psycopg import CLOSED
 
 LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, since Python 3.12
@@ -30,7 +31,7 @@ NOT_OPEN = (
 )
 
 
-class Sqlite3:
+class Sqlite3(NoCopy):
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
