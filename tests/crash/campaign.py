@@ -137,6 +137,27 @@ def settled(shop, traffic, kills, seconds=40):
     return tally.good(duplicates=kills * WINDOW)
 
 
+def faults_of(kind):
+    """What a class can make happen."""
+    return [name for name in vars(kind) if not name.startswith("_")]
+
+
+def rounds(dice, faults, n):
+    """Each fault about as often as any other, in random order."""
+    order = []
+    while len(order) < n:
+        some = list(faults)
+        dice.shuffle(some)
+        order += some
+    return order[:n]
+
+
+def go_on(pack, seconds=60):
+    """Somebody relays again, and then there is a pause of any length."""
+    pack.shop.moved(pack.relays[-1], seconds)
+    time.sleep(pack.dice.uniform(0, 0.3))
+
+
 def until(condition, seconds=20, what="it"):
     end = time.monotonic() + seconds
     while not condition():

@@ -19,22 +19,6 @@ NETWORK_ROUNDS = 80 if campaign.LONG else 14
 BULK = 1000000 if campaign.LONG else 20000
 
 
-def rounds(dice, faults, n):
-    """Each fault about as often as any other, in random order."""
-    order = []
-    while len(order) < n:
-        some = list(faults)
-        dice.shuffle(some)
-        order += some
-    return order[:n]
-
-
-def go_on(pack, seconds=60):
-    """Somebody relays again, and then there is a pause of any length."""
-    pack.shop.moved(pack.relays[-1], seconds)
-    time.sleep(pack.dice.uniform(0, 0.3))
-
-
 class Servers:
     """What happens to them. Each comes back."""
 
@@ -79,50 +63,50 @@ class Network:
     def __init__(self, pack, proxies, bouncer):
         self.pack, self.proxies, self.bouncer = pack, proxies, bouncer
 
-    def one(self):
+    def _one(self):
         return self.pack.dice.choice(self.proxies)
 
-    def pause(self, most):
+    def _pause(self, most):
         time.sleep(self.pack.dice.uniform(0, most))
 
     def reset(self):
-        self.one().cut("reset")
+        self._one().cut("reset")
 
     def closed(self):
-        self.one().cut("close")
+        self._one().cut("close")
 
     def half_open(self):
-        self.one().forget()
+        self._one().forget()
 
     def black_hole(self):
-        proxy = self.one()
+        proxy = self._one()
         proxy.black_hole(*self.pack.dice.choice([(1, 1), (1, 0), (0, 1)]))
-        self.pause(6)
+        self._pause(6)
         proxy.heal()
 
     def cable_cut(self):
-        proxy = self.one()
+        proxy = self._one()
         proxy.deafen()
-        self.pause(6)
+        self._pause(6)
         proxy.heal()
 
     def cut_in_a_message(self):
-        proxy = self.one()
+        proxy = self._one()
         side = self.pack.dice.choice([proxy.up, proxy.down])
         side.cut_after = self.pack.dice.randrange(2000)
-        self.pause(1)
+        self._pause(1)
         proxy.heal()
 
     def slow(self):
-        proxy = self.one()
+        proxy = self._one()
         proxy.up.rate = proxy.down.rate = 20000
         proxy.down.slice = 7
-        self.pause(2)
+        self._pause(2)
         proxy.heal()
 
     def pooler_killed(self):
         self.bouncer.kill()
-        self.pause(1)
+        self._pause(1)
         self.bouncer.start()
 
     def pooler_reconnects(self):
@@ -132,15 +116,11 @@ class Network:
         self.pack.harm()
 
     def relay_harmed_in_the_dark(self):
-        proxy = self.one()
+        proxy = self._one()
         proxy.black_hole()
-        self.pause(2)
+        self._pause(2)
         self.pack.harm()
         proxy.heal()
-
-
-def faults_of(kind):
-    return [name for name in vars(kind) if not name.startswith("_")]
 
 
 def play(shop, make, faults, n, relays):
@@ -151,12 +131,12 @@ def play(shop, make, faults, n, relays):
     with traffic, Crowd(traffic, BULK, seed) as crowd:
         pack = campaign.Pack(shop, relays, dice)
         there = make(pack)
-        order = rounds(dice, faults, n)
+        order = campaign.rounds(dice, faults, n)
         try:
             for fault in order:
-                go_on(pack)
+                campaign.go_on(pack)
                 getattr(there, fault)()
-            go_on(pack)
+            campaign.go_on(pack)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, {order}: {error}") from None
         pack.kill_all()
@@ -174,7 +154,7 @@ def play(shop, make, faults, n, relays):
 @pytest.mark.timeout(1800 if campaign.LONG else 300)
 def test_servers_that_die(shop):
     shop = shop("postgres")
-    faults = [name for name in faults_of(Servers)]
+    faults = campaign.faults_of(Servers)
     play(shop, lambda pack: Servers(shop, pack), faults, SERVER_ROUNDS, 2)
 
 
@@ -199,7 +179,7 @@ def test_networks_that_break(shop, bouncer):
         "OUTTRAY_STORE_URL": f"postgresql://postgres@{proxies[-1].address}/{name}",
         "OUTTRAY_SINK_URL": url,
     }
-    faults = [n for n in faults_of(Network) if n not in ("one", "pause")]
+    faults = campaign.faults_of(Network)
     try:
         play(
             shop,

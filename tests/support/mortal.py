@@ -29,8 +29,9 @@ def kafka(folder, **options):
 def revive(server, broker):
     """A test that failed may have left one stopped or dead."""
     server.resume()
-    broker.nodes[0].resume()
     if not server.process.alive():
         server.start()
-    if not broker.nodes[0].process.alive():
-        broker.nodes[0].boot()
+    for node in broker.nodes:
+        node.resume()
+        if not node.process.alive():
+            node.boot()

@@ -1,5 +1,6 @@
 """Topics of a Kafka, seen by a client that is not ours."""
 
+import contextlib
 import os
 import time
 
@@ -44,6 +45,20 @@ class Topics:
                 pass
             time.sleep(0.1)
         raise AssertionError(f"topic {topic} is not ready")
+
+    def leaders(self, topic):
+        """The node that leads each partition (-1: none), as node 1 knows it: a
+        new client asks whom it is told of first."""
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        first = {"bootstrap.servers": self.bootstrap.split(",")[0], "log_level": 2}
+        while True:
+            with contextlib.suppress(KafkaException):
+                known = AdminClient(first).list_topics(topic, 5).topics[topic]
+                if known.partitions:
+                    return [part.leader for part in known.partitions.values()]
+            time.sleep(0.1)
 
     def admin(self):
         from confluent_kafka.admin import AdminClient
