@@ -117,6 +117,41 @@ static void test_refused(void **state)
                 NULL, OUTTRAY_E_CONF, "NONE");
 }
 
+/* What a class could not mean, or would break a promise. */
+static void test_classify_refused(void **state)
+{
+    static const struct {
+        const char *setting, *says;
+    } cases[] = {
+        {"POLICY_VIOLATON:retry", "did you mean POLICY_VIOLATION?"},
+        {"NONSENSE:retry", "knows no error NONSENSE"},
+        {"POLICY_VIOLATION:reject", "a class is retry, rejected"},
+        {"POLICY_VIOLATION", "is not an error and its class"},
+        {"POLICY_VIOLATION:", "is not an error and its class"},
+        {":retry", "is not an error and its class"},
+        {",", "is not an error and its class"},
+        {"POLICY_VIOLATION:retry,", "is not an error and its class"},
+        {"POLICY_VIOLATION:ok", "would count as delivered"},
+        {"POLICY_VIOLATION:unknown", "write unavailable"},
+        {"NO_ERROR:retry", "no error of an event"},
+        {"DUPLICATE_SEQUENCE_NUMBER:rejected", "no error of an event"},
+        {"_TRANSPORT:rejected", "not an answer of the broker"},
+        {"_PURGE_QUEUE:rejected", "not an answer of the broker"},
+        {"NOT_ENOUGH_REPLICAS:rejected", "must use up no attempts"},
+        {"CLUSTER_AUTHORIZATION_FAILED:retry", "must use up no attempts"},
+        {"OUT_OF_ORDER_SEQUENCE_NUMBER:rejected", "not to blame"},
+        {"UNKNOWN:retry,unknown:rejected", "stands twice"},
+    };
+    (void)state;
+    for (size_t i = 0; i < OT_COUNT(cases); i++) {
+        char setting[200];
+        snprintf(setting, sizeof(setting), "sink.classify=%s",
+                 cases[i].setting);
+        rig_refused("kafka://localhost:9092", WITH(setting), OUTTRAY_E_CONF,
+                    cases[i].says);
+    }
+}
+
 /* A failing allocation anywhere leaves nothing behind. */
 static long left = -1;
 
@@ -138,7 +173,8 @@ static void test_no_memory(void **state)
         struct rig r;
         struct outtray_error err = {0};
         left = -1;
-        rig_conf(&r, "kafka://localhost:9092", NULL);
+        rig_conf(&r, "kafka://localhost:9092",
+                 WITH("sink.classify=UNKNOWN:rejected,INVALID_RECORD:retry"));
         left = n;
         int code = ot_sink_open(&r.sink, r.conf, NULL, &err);
         bool reached = left < 0;
@@ -182,6 +218,7 @@ int main(void)
         cmocka_unit_test(test_security),
         cmocka_unit_test(test_authorities),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_classify_refused),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_reader_of_no_topic),
     };

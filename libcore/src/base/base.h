@@ -49,6 +49,16 @@ static inline bool ot_slice_equal(struct ot_slice a, struct ot_slice b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* Without spaces and tabs at both ends. */
+static inline struct ot_slice ot_slice_trim(struct ot_slice s)
+{
+    while (s.n > 0 && (*s.p == ' ' || *s.p == '\t'))
+        s = ot_slice(s.p + 1, s.n - 1);
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
 /* 64 bits of a good, fast, stable-in-process hash. Not for storage. */
 uint64_t ot_hash(struct ot_slice s);
 /* Writes v in decimal and returns how many bytes that are; what is behind them

@@ -3,15 +3,6 @@
 
 #include <stdio.h>
 
-static struct ot_slice trim(struct ot_slice s)
-{
-    while (s.n > 0 && (*s.p == ' ' || *s.p == '\t'))
-        s = ot_slice(s.p + 1, s.n - 1);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 /* The last '=': a topic may have one. */
 static size_t split(struct ot_slice term)
 {
@@ -28,7 +19,8 @@ static int read_term(const struct ot_conf_key *each, const char *name,
     size_t at = split(term);
     char number[32];
 
-    if (at == 0 || (out->topic = trim(ot_slice(term.p, at - 1))).n == 0)
+    if (at == 0 ||
+        (out->topic = ot_slice_trim(ot_slice(term.p, at - 1))).n == 0)
         return ot_fail(err, OUTTRAY_E_CONF,
                        "%s: '%.*s' is not a topic and its limit: write "
                        "orders=100, and a comma before the next",
@@ -37,7 +29,7 @@ static int read_term(const struct ot_conf_key *each, const char *name,
         return ot_fail(err, OUTTRAY_E_CONF,
                        "%s: '%.*s': a limit is of one topic, without a *", name,
                        (int)out->topic.n, out->topic.p);
-    term = trim(ot_slice(term.p + at, term.n - at));
+    term = ot_slice_trim(ot_slice(term.p + at, term.n - at));
     snprintf(number, sizeof(number), "%.*s", (int)term.n, term.p);
     if (ot_conf_value_parse(each, number, &out->per_s, err) == 0)
         return 0;
@@ -60,7 +52,7 @@ int ot_conf_rates(const struct outtray_conf *conf, const char *name,
         struct ot_conf_rate rate;
 
         rc = read_term(ot_conf_key_at((size_t)ot_conf_find(all)), name,
-                       trim(ot_slice(p, n)), &rate, err);
+                       ot_slice_trim(ot_slice(p, n)), &rate, err);
         if (rc == 0 && each != NULL)
             rc = each(ctx, name, rate, err);
         p = p[n] == ',' ? p + n + 1 : NULL;

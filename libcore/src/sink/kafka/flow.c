@@ -37,24 +37,39 @@ void ot_kafka_slot_free(struct ot_kafka *k, uint32_t slot)
     k->pending--;
 }
 
+const struct ot_kafka_class *ot_kafka_class(const struct ot_kafka *k,
+                                            rd_kafka_resp_err_t err)
+{
+    const struct ot_kafka_class *own = ot_kafka_override(&k->overrides, err);
+    return own != NULL ? own : ot_kafka_classify(err);
+}
+
+bool ot_kafka_blames_topic(const struct ot_kafka *k, rd_kafka_resp_err_t err)
+{
+    return ot_kafka_classify(err)->scope == OT_ITS_TOPIC ||
+           ot_kafka_class(k, err)->scope == OT_ITS_TOPIC;
+}
+
 const char *ot_kafka_reason(struct ot_kafka *k, const char *topic,
                             rd_kafka_resp_err_t err, const char *said)
 {
-    const struct ot_kafka_class *c = ot_kafka_classify(err);
+    const struct ot_kafka_class *c = ot_kafka_class(k, err);
+    bool own = ot_kafka_override(&k->overrides, err) != NULL;
     char text[400];
     bool about = topic != NULL && c->scope != OT_THE_SINK;
-    snprintf(text, sizeof(text), "kafka: %s%.120s%s%.150s (%s)%s%s",
+    snprintf(text, sizeof(text), "kafka: %s%.120s%s%.150s (%s%s%s)%s%s",
              about ? "topic " : "", about ? topic : "", about ? ": " : "",
              said != NULL ? said : rd_kafka_err2str(err),
-             rd_kafka_err2name(err), c->advice != NULL ? ": " : "",
-             c->advice != NULL ? c->advice : "");
+             rd_kafka_err2name(err), own ? ", by sink.classify " : "",
+             own ? ot_outcome_name(c->outcome) : "",
+             c->advice != NULL ? ": " : "", c->advice != NULL ? c->advice : "");
     return ot_reason(&k->reasons, text);
 }
 
 void ot_kafka_fail(struct ot_kafka *k, uint32_t slot, rd_kafka_resp_err_t err)
 {
     const struct ot_kafka_slot *s = &k->slots[slot];
-    const struct ot_kafka_class *c = ot_kafka_classify(err);
+    const struct ot_kafka_class *c = ot_kafka_class(k, err);
     struct ot_completion done = {
         .ticket = s->ticket,
         .outcome = c->outcome,
@@ -115,7 +130,7 @@ static bool send_line(struct ot_kafka *k, struct ot_kafka_topic *topic)
             return true; /* a report is on the way */
         } else if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && k->with_client > 0) {
             return false;
-        } else if (ot_kafka_classify(err)->scope == OT_ITS_TOPIC) {
+        } else if (ot_kafka_blames_topic(k, err)) {
             ot_kafka_fail_topic(k, topic, err);
         } else if (err == RD_KAFKA_RESP_ERR__FATAL) {
             return false; /* its error event is on the way */

@@ -27,6 +27,7 @@ static void release(struct ot_kafka *k)
         ot_wake_close(&k->wake);
     ot_done_free(&k->done);
     outtray_conf_free(k->conf);
+    ot_kafka_overrides_free(&k->overrides);
     ot_free(k->slots);
     ot_free(k->hosts);
     ot_free(k);
@@ -66,7 +67,10 @@ static int set_up(struct ot_kafka *k, const struct ot_url *url,
                        url->path);
     if ((k->hosts = ot_strdup(url->hosts)) == NULL)
         return ot_fail_nomem(err);
-    int code = ot_kafka_settings(&k->settings, k->conf, url, err);
+    int code = ot_kafka_overrides_read(
+        &k->overrides, ot_conf_text(k->conf, "sink.classify"), err);
+    if (code == 0)
+        code = ot_kafka_settings(&k->settings, k->conf, url, err);
     if (code == 0)
         code = ot_kafka_client_try(k->settings, err);
     if (code != 0)
@@ -207,7 +211,7 @@ static enum step submit_one(struct ot_kafka *k, const struct ot_send *send)
         ot_kafka_slot_free(k, slot);
         return FULL;
     }
-    if (ot_kafka_classify(err)->scope == OT_ITS_TOPIC)
+    if (ot_kafka_blames_topic(k, err))
         ot_kafka_fail_topic(k, topic, err);
     ot_kafka_fail(k, slot, err);
     return FAILED;

@@ -15,6 +15,7 @@
 #include "sink/done.h"
 #include "sink/kafka/classify.h"
 #include "sink/kafka/client.h"
+#include "sink/kafka/overrides.h"
 #include "sink/kafka/statistics.h"
 #include "sink/kafka/trouble.h"
 #include "sink/reasons.h"
@@ -79,6 +80,7 @@ struct ot_kafka {
     const struct ot_log *log;
     struct outtray_conf *conf;
     rd_kafka_conf_t *settings;
+    struct ot_kafka_overrides overrides;
     char *hosts;
     bool auto_create;
     ot_kafka_partitioner *partitioner; /* that librdkafka uses for keys */
@@ -148,6 +150,12 @@ void ot_kafka_partition_heard(struct ot_kafka_topic *, int32_t partition,
 uint32_t ot_kafka_slot_take(struct ot_kafka *, const struct ot_send *,
                             struct ot_kafka_topic *);
 void ot_kafka_slot_free(struct ot_kafka *, uint32_t slot);
+/* What an error means to an event that has it: what the operator says of it,
+ * else ot_kafka_classify. Never NULL. */
+const struct ot_kafka_class *ot_kafka_class(const struct ot_kafka *,
+                                            rd_kafka_resp_err_t err);
+/* Is the topic to blame, so that nothing of it can be sent? */
+bool ot_kafka_blames_topic(const struct ot_kafka *, rd_kafka_resp_err_t err);
 /* Completes a slot that is not with the client. */
 void ot_kafka_fail(struct ot_kafka *, uint32_t slot, rd_kafka_resp_err_t err);
 /* All that stands in the line of a topic. */

@@ -246,7 +246,7 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
                   err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
     if (purged)
         err = purge_cause(k, topic, err);
-    const struct ot_kafka_class *c = ot_kafka_classify(err);
+    const struct ot_kafka_class *c = ot_kafka_class(k, err);
     out->outcome = c->outcome;
     out->scope = c->scope;
     out->native_code = err;
@@ -257,7 +257,7 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
     if (out->scope == OT_ITS_BATCH && was_alone)
         out->scope = OT_THIS_EVENT;
     out->reason = ot_kafka_reason(k, topic->name, err, said_of(m));
-    if (out->scope == OT_ITS_TOPIC && topic->state != OT_TOPIC_BAD)
+    if (ot_kafka_blames_topic(k, err) && topic->state != OT_TOPIC_BAD)
         ot_kafka_fail_topic(k, topic, err);
     if (err == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT &&
         topic->state == OT_TOPIC_GOOD)
