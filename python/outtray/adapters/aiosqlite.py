@@ -25,8 +25,8 @@ class Aiosqlite(NoCopy):
         return _core.QMARK, _core.SQLITE, conn
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
-        cursor = await conn.execute(sql, params)
-        await cursor.close()
+        # One way to its thread and back; a cursor would want a second.
+        await conn.execute_fetchall(sql, params)
 
     async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         return list(await conn.execute_fetchall(sql, params))
