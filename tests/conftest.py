@@ -48,6 +48,16 @@ def outtray(tmp_path):
 
 
 @pytest.fixture
+def open_path(tmp_path):
+    """The scratch folder, where other users may enter it."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == pathlib.Path(tempfile.gettempdir()):
+            break
+        folder.chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
 def own_pg():
     """Makes PostgreSQL servers for tests that kill or pause them:
     own_pg(version="system", settings=None)."""

@@ -230,7 +230,9 @@ for driver, database in pairs(databases.drivers) do
                         conn, {{topic = "t", key = "k"}, {topic = "t", key = "l"}}))
                     local locks = assert(databases.drivers["luasql.postgres"]
                         .connect():execute("SELECT count(*) FROM pg_locks "
-                            .. "WHERE locktype = 'advisory'"))
+                            .. "WHERE locktype = 'advisory' AND database = (SELECT "
+                            .. "oid FROM pg_database WHERE datname = "
+                            .. "current_database())"))
                     assert.equal("2", (tostring(locks:fetch()):gsub("%.0$", "")))
                     locks:close()
                     exec("COMMIT")

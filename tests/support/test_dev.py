@@ -97,13 +97,11 @@ def test_unknown_words():
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_nothing_is_left_behind(tmp_path, signum):
+def test_nothing_is_left_behind(open_path, signum):
     """Whatever ends a run, its servers end with it."""
     command = [ROOT / ".venv/bin/python", ROOT / "tests/support/run.py"]
     command += ["servers", "sh", "-c", "echo ready; exec sleep 300"]
-    env = {**os.environ, "TMPDIR": str(tmp_path)}
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    env = {**os.environ, "TMPDIR": str(open_path)}
     running = subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     )
@@ -120,4 +118,4 @@ def test_nothing_is_left_behind(tmp_path, signum):
         assert time.monotonic() < end, [process.command_line(p.pid) for p in below]
         time.sleep(0.05)
     if signum != signal.SIGKILL:
-        assert list(tmp_path.iterdir()) == []
+        assert list(open_path.iterdir()) == []

@@ -85,7 +85,7 @@ def test_kafka_nodes(own_kafka):
     assert len(topics.admin().list_topics(timeout=10).brokers) == 2
 
 
-def test_command_line(tmp_path):
+def test_command_line(open_path):
     """What the shell starts stays until it stops it."""
 
     def run(*arguments):
@@ -97,9 +97,7 @@ def test_command_line(tmp_path):
         )
         return done.stdout
 
-    folder = tmp_path / "pg"
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    folder = open_path / "pg"
     url = run("pg", "start", folder).strip().partition("=")[2]
     try:
         assert run("pg", "env", folder) == f"OUTTRAY_TEST_PG={url}\n"
@@ -111,11 +109,9 @@ def test_command_line(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="this user is the normal user")
-def test_as_a_normal_user(tmp_path):
-    folder = tmp_path / "pg"
+def test_as_a_normal_user(open_path):
+    folder = open_path / "pg"
     folder.mkdir()
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
     os.chown(folder, 65534, 65534)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
