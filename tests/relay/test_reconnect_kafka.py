@@ -19,7 +19,7 @@ from breaks import (
     sliced,
     standing_still,
 )
-from outage import BrokerCase, play_all
+from outage import BrokerCase, test_cause  # noqa: F401
 
 
 def refused(case):
@@ -186,7 +186,7 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def played(server, tmp_path_factory):
+def case_of(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("causes")
     program = os.environ["OUTTRAY_TEST_BIN"]
     with contextlib.ExitStack() as stack:
@@ -206,11 +206,4 @@ def played(server, tmp_path_factory):
             name = cause.__name__
             return BrokerCase(name, program, folder, server, cluster, number)
 
-        return play_all(CAUSES, make, 10)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
-def test_cause(played, cause):
-    if played[cause] is not None:
-        raise played[cause]
+        yield make

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from bouncer import Bouncer
 from fault_proxy import FaultProxy
-from outage import DatabaseCase, play_all
+from outage import DatabaseCase, test_cause  # noqa: F401
 from pg_server import Postgres, system_bin
 
 # --- the server goes ----------------------------------------------------------
@@ -340,7 +340,7 @@ def sliced_tls(case):
     yield
 
 
-CAUSES = {
+KINDS = {
     DatabaseCase: [
         restarted_fast,
         restarted_at_once,
@@ -365,7 +365,9 @@ CAUSES = {
     NamedCase: [name_unknown, name_moved],
     SecretCase: [handshake_cut, handshake_hangs, sliced_tls],
 }
-KIND = {cause: kind for kind, causes in CAUSES.items() for cause in causes}
+KIND = {cause: kind for kind, causes in KINDS.items() for cause in causes}
+CAUSES = list(KIND)
+AT_ONCE = 8
 SHARED = (NamedCase, SecretCase)
 
 
@@ -391,7 +393,7 @@ def shared():
 
 
 @pytest.fixture(scope="module")
-def played(shared, tmp_path_factory):
+def case_of(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("causes")
     program = os.environ["OUTTRAY_TEST_BIN"]
     with contextlib.ExitStack() as stack:
@@ -405,11 +407,4 @@ def played(shared, tmp_path_factory):
             options = getattr(cause, "bouncer", {})
             return kind(cause.__name__, program, folder, server, **options)
 
-        return play_all(list(KIND), make, 8)
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("cause", KIND, ids=lambda cause: cause.__name__)
-def test_cause(played, cause):
-    if played[cause] is not None:
-        raise played[cause]
+        yield make

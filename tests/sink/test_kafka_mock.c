@@ -1,31 +1,11 @@
 /* The Kafka sink against librdkafka's mock: errors as they are injected. */
-#include "kafka_rig.h"
+#include "kafka_mock.h"
 
 #include <dirent.h>
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "sink/kafka/kafka.h"
-
 enum { PRODUCE = 0 };
-
-static struct broker broker;
-static struct subject kafka = {.name = "kafka"};
-
-static struct rig *open_with(const char *const *settings)
-{
-    static struct rig r;
-    new_topic(&broker);
-    kafka.topic = broker.topic;
-    subject = &kafka;
-    open_kafka(&r, &broker, settings);
-    return &r;
-}
-
-static struct ot_kafka *inside(struct rig *r)
-{
-    return (struct ot_kafka *)r->sink;
-}
 
 /* So that the topic is known and the connection is there; as if each partition
  * had taken something, or one event of each would go first. */
@@ -619,13 +599,6 @@ static int start(void **state)
 {
     (void)state;
     mock_start(&broker, 3);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
     return 0;
 }
 

@@ -1,28 +1,8 @@
 /* The Kafka sink with leaders that have taken nothing yet: one event of a key
  * goes first. */
-#include "kafka_rig.h"
-
-#include "sink/kafka/kafka.h"
+#include "kafka_mock.h"
 
 enum { PARTITIONS = 4 };
-
-static struct broker broker;
-static struct subject kafka = {.name = "kafka"};
-
-static struct rig *open_with(const char *const *settings)
-{
-    static struct rig r;
-    new_topic(&broker);
-    kafka.topic = broker.topic;
-    subject = &kafka;
-    open_kafka(&r, &broker, settings);
-    return &r;
-}
-
-static struct ot_kafka *inside(struct rig *r)
-{
-    return (struct ot_kafka *)r->sink;
-}
 
 static void add(struct rig *r, const char *key, int n)
 {
@@ -160,13 +140,6 @@ static int start(void **state)
 {
     (void)state;
     mock_start(&broker, 1);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
     return 0;
 }
 

@@ -12,6 +12,7 @@ from collections import Counter
 
 import process
 import psycopg
+import pytest
 from fault_proxy import FaultProxy
 from program import Program
 from shop import Line, Shop
@@ -250,3 +251,10 @@ def play_all(causes, make, at_once=10):
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         played = pool.map(lambda cause: play(cause, make), causes)
         return dict(zip(causes, played))
+
+
+@pytest.mark.timeout(300)
+def test_cause(played, cause):
+    """Of the modules that import it; see tests/relay/conftest.py."""
+    if played[cause] is not None:
+        raise played[cause]

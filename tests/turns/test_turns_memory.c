@@ -84,6 +84,7 @@ static int64_t left(void)
 
 static const struct outbox outbox = {
     .name = "memory",
+    .most = {5000, 5000, 5000, 5000, 5000},
     .gaps = true,
     .make = make,
     .drop = drop,
@@ -98,41 +99,10 @@ static const struct outbox outbox = {
     .left = left,
 };
 
-static void without_a_fault(void **state)
-{
-    (void)state;
-    turn_run(&outbox, TURN_NOTHING, 0);
-}
-
-static void allocations(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_ALLOC, 5000);
-    turn_each(&outbox, TURN_ALLOCS, 5000);
-}
-
-static void requests(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_LOST, 5000);
-    turn_each(&outbox, TURN_LANDED, 5000);
-    turn_each(&outbox, TURN_BUSY, 5000);
-}
-
-static void outcomes(void **state)
-{
-    (void)state;
-    for (int kind = TURN_SINK; kind <= TURN_ROOM; kind++)
-        turn_each(&outbox, (enum turn_kind)kind, 5000);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_fault),
-        cmocka_unit_test(allocations),
-        cmocka_unit_test(requests),
-        cmocka_unit_test(outcomes),
+        TURN_TESTS(&outbox),
     };
 
     if (argc > 1) /* only those */

@@ -120,6 +120,7 @@ static size_t dead(int64_t *seqs, int *numbers, size_t max)
 
 static const struct outbox outbox = {
     .name = "postgres",
+    .most = {20, 5, 8, 5, 2},
     .gaps = true,
     .real_time = true,
     .make = make,
@@ -192,34 +193,6 @@ TURN_CALL int setsockopt(int fd, int level, int name, const void *value,
 
 /* --- the tests --------------------------------------------------------------- */
 
-static void without_a_fault(void **state)
-{
-    (void)state;
-    turn_run(&outbox, TURN_NOTHING, 0);
-}
-
-static void allocations(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_ALLOC, 20);
-    turn_each(&outbox, TURN_ALLOCS, 5);
-}
-
-static void requests(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_LOST, 8);
-    turn_each(&outbox, TURN_LANDED, 8);
-    turn_each(&outbox, TURN_BUSY, 5);
-}
-
-static void outcomes(void **state)
-{
-    (void)state;
-    for (int kind = TURN_SINK; kind <= TURN_ROOM; kind++)
-        turn_each(&outbox, (enum turn_kind)kind, 2);
-}
-
 static void network(void **state)
 {
     static const struct {
@@ -243,8 +216,7 @@ static void network(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_fault), cmocka_unit_test(allocations),
-        cmocka_unit_test(requests),        cmocka_unit_test(outcomes),
+        TURN_TESTS(&outbox),
         cmocka_unit_test(network),
     };
 

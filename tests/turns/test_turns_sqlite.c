@@ -141,6 +141,7 @@ static size_t dead(int64_t *seqs, int *numbers, size_t max)
 
 static const struct outbox outbox = {
     .name = "sqlite",
+    .most = {300, 60, 80, 40, 15},
     .make = make,
     .drop = drop,
     .open = open_store,
@@ -281,34 +282,6 @@ static void watch_disk(void)
 
 /* --- the tests ---------------------------------------------------------------- */
 
-static void without_a_fault(void **state)
-{
-    (void)state;
-    turn_run(&outbox, TURN_NOTHING, 0);
-}
-
-static void allocations(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_ALLOC, 300);
-    turn_each(&outbox, TURN_ALLOCS, 60);
-}
-
-static void requests(void **state)
-{
-    (void)state;
-    turn_each(&outbox, TURN_LOST, 80);
-    turn_each(&outbox, TURN_LANDED, 80);
-    turn_each(&outbox, TURN_BUSY, 40);
-}
-
-static void outcomes(void **state)
-{
-    (void)state;
-    for (int kind = TURN_SINK; kind <= TURN_ROOM; kind++)
-        turn_each(&outbox, (enum turn_kind)kind, 15);
-}
-
 static void memory_of_sqlite(void **state)
 {
     (void)state;
@@ -340,9 +313,9 @@ static void disk(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_fault),  cmocka_unit_test(allocations),
-        cmocka_unit_test(requests),         cmocka_unit_test(outcomes),
-        cmocka_unit_test(memory_of_sqlite), cmocka_unit_test(disk),
+        TURN_TESTS(&outbox),
+        cmocka_unit_test(memory_of_sqlite),
+        cmocka_unit_test(disk),
     };
 
     watch_memory();

@@ -48,6 +48,13 @@ struct outbox {
     const char *name;
     bool gaps;      /* writers 0 and 1 may write at a time */
     bool real_time; /* it has a clock of its own */
+    /* How many turns of each kind are taken at most, evenly spread (turn_each):
+     * what one costs differs by store. */
+    struct {
+        int alloc, allocs;
+        int request, busy; /* of the store */
+        int outcome;       /* of the sink, each */
+    } most;
 
     void (*story)(void); /* another than that of story.c; NULL: that one */
     void (*make)(void);  /* a new one */
@@ -136,5 +143,18 @@ extern struct outtray_error turn_error; /* the last of them */
 #define TURN_CALL __attribute__((visibility("default")))
 
 int turn_number(struct ot_slice payload); /* -1: none of ours */
+
+/* What every store goes through (shared.c). The state is its outbox. */
+void turn_without_a_fault(void **state);
+void turn_allocations(void **state);
+void turn_requests(void **state);
+void turn_outcomes(void **state);
+/* clang-format off */
+#define TURN_TESTS(outbox)                                                   \
+    cmocka_unit_test_prestate(turn_without_a_fault, (void *)(outbox)),       \
+    cmocka_unit_test_prestate(turn_allocations, (void *)(outbox)),           \
+    cmocka_unit_test_prestate(turn_requests, (void *)(outbox)),              \
+    cmocka_unit_test_prestate(turn_outcomes, (void *)(outbox))
+/* clang-format on */
 
 #endif
