@@ -193,6 +193,30 @@ static void test_no_memory(void **state)
     outtray_set_allocator(NULL, NULL, NULL);
 }
 
+/* What a slow link gets: more time for less. */
+static void test_longer(void **state)
+{
+    static const char *const steps[][2] = {{"8000", "62500"},
+                                           {"16000", "16384"},
+                                           {"32000", "16384"},
+                                           {"64000", "16384"}};
+    (void)state;
+    struct rig r;
+    rig_open(&r, "kafka://127.0.0.1:1", NULL);
+    rd_kafka_conf_t *rk = ((struct ot_kafka *)r.sink)->settings;
+    for (size_t i = 0; i < OT_COUNT(steps); i++) {
+        assert_true(ot_kafka_wait_longer(rk));
+        char *ms = ot_kafka_setting(rk, "socket.timeout.ms");
+        char *bytes = ot_kafka_setting(rk, "batch.size");
+        assert_string_equal(ms, steps[i][0]);
+        assert_string_equal(bytes, steps[i][1]);
+        ot_free(ms);
+        ot_free(bytes);
+    }
+    assert_false(ot_kafka_wait_longer(rk));
+    rig_close(&r);
+}
+
 /* A name that no topic can have is refused before any broker is asked. */
 static void test_reader_of_no_topic(void **state)
 {
@@ -220,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_classify_refused),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_longer),
         cmocka_unit_test(test_reader_of_no_topic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

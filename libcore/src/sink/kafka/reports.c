@@ -142,11 +142,13 @@ static void slow_broker(struct ot_kafka *k, const char *said)
     if (!ot_kafka_wait_longer(k->settings))
         return;
     char *ms = ot_kafka_setting(k->settings, "socket.timeout.ms");
+    char *bytes = ot_kafka_setting(k->settings, "batch.size");
     ot_log(k->log, OT_WARN, "kafka",
            "%s connects and does not answer in time: from now on "
-           "kafka.socket.timeout.ms is %s",
-           k->hosts, ms != NULL ? ms : "?");
+           "kafka.socket.timeout.ms is %s and kafka.batch.size %s",
+           k->hosts, ms != NULL ? ms : "?", bytes != NULL ? bytes : "?");
     ot_free(ms);
+    ot_free(bytes);
     ot_kafka_drain(k, "a slow broker");
 }
 

@@ -74,7 +74,7 @@ static const char *const aliases[] = {
     "max.in.flight",       "sasl.mechanism", "request.timeout.ms",
 };
 
-enum { TEXT = 512, LONGEST_MS = 64000 };
+enum { TEXT = 512, LONGEST_MS = 64000, SMALLEST_BATCH = 16384 };
 
 static int set(rd_kafka_conf_t *rk, const char *name, const char *value,
                struct outtray_error *err)
@@ -387,15 +387,30 @@ static int make_socket(int domain, int type, int protocol, void *opaque)
     return fd;
 }
 
+static long number_of(const rd_kafka_conf_t *rk, const char *name)
+{
+    char *text = ot_kafka_setting(rk, name);
+    long n = text != NULL ? strtol(text, NULL, 10) : 0;
+
+    ot_free(text);
+    return n;
+}
+
+/* Of a request that is larger than what the link brings over in that time not
+ * one ever arrives, so they shrink, too. */
 bool ot_kafka_wait_longer(rd_kafka_conf_t *rk)
 {
     struct outtray_error err = {0};
-    char *text = ot_kafka_setting(rk, "socket.timeout.ms");
-    long ms = text != NULL ? strtol(text, NULL, 10) : 0;
+    long ms = number_of(rk, "socket.timeout.ms");
+    long bytes = number_of(rk, "batch.size");
+    long less = bytes / 16 > SMALLEST_BATCH ? bytes / 16 : SMALLEST_BATCH;
 
-    ot_free(text);
-    return ms > 0 && ms * 2 <= LONGEST_MS &&
-           set_number(rk, "socket.timeout.ms", ms * 2, &err) == 0;
+    if (ms <= 0 || ms * 2 > LONGEST_MS ||
+        set_number(rk, "socket.timeout.ms", ms * 2, &err) != 0)
+        return false;
+    if (less < bytes)
+        (void)set_number(rk, "batch.size", less, &err);
+    return true;
 }
 
 int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,

@@ -14,8 +14,8 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
 /* The value of a setting as text, NULL if it has none; free with ot_free. */
 char *ot_kafka_setting(const rd_kafka_conf_t *, const char *name);
 
-/* Doubles the time in which a request must be answered; false: that would be
- * too long. */
+/* Doubles the time in which a request must be answered, and lets requests be
+ * smaller; false: that would be too long. */
 bool ot_kafka_wait_longer(rd_kafka_conf_t *);
 
 #endif
