@@ -229,7 +229,7 @@ def test_interrupted(sqlite_shop):
     run.stdin.flush()
     time.sleep(1)
     run.send_signal(signal.SIGINT)
-    assert run.wait(10) == 130
+    assert run.wait(10) == 130  # OUTTRAY_E_INTERRUPTED
     assert b"interrupted" in run.stderr.read()
     run.stdin.close()
     assert sqlite_shop.status()["pending"] == 0

@@ -390,6 +390,31 @@ static void test_fetches_within_the_budget(void **state)
     w_close(&w);
 }
 
+/* A store that does not keep its contract is told so, and asked anew. */
+static void test_rows_out_of_order_are_refused(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w.keep[OT_REPLY_READ] = true;
+    w_pass(&w, W_S);
+    assert_true(w.asked[OT_REPLY_READ]);
+    struct ot_event *one = &w_event(&w, w_add(&w, "a"))->e;
+    struct ot_event *two = &w_event(&w, w_add(&w, "a"))->e;
+    int64_t first = one->seq, second = two->seq;
+    one->seq = second;
+    two->seq = first;
+    w_answer(&w, OT_REPLY_READ);
+    assert_int_equal(ot_engine_error(w.engine)->code, OUTTRAY_E_INTERNAL);
+    one->seq = first;
+    two->seq = second;
+    w.keep[OT_REPLY_READ] = false;
+    w_pass(&w, 20 * W_S);
+    assert_int_equal(w_stats(&w).ok, 2);
+    w_check_all(&w);
+    w_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_full_window_reads_no_more),
         cmocka_unit_test(test_window_bytes),
         cmocka_unit_test(test_fetches_within_the_budget),
+        cmocka_unit_test(test_rows_out_of_order_are_refused),
     };
     return cmocka_run_group_tests_name("capture", tests, NULL, NULL);
 }

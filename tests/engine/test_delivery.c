@@ -299,91 +299,6 @@ static void test_redrive_sends_again(void **state)
     w_close(&w);
 }
 
-/* What was passed goes out again, marked, and stays held over a crash until it
- * is there; what was not passed yet comes by itself. */
-static void test_replay_sends_what_was_passed(void **state)
-{
-    (void)state;
-    struct world w;
-    open_waiting(&w, NULL);
-    int64_t first = w_add(&w, "a");
-    w_pass(&w, 100 * W_MS);
-    w_complete(&w, first, OT_OK);
-    w_pass(&w, 200 * W_MS);
-    int64_t second = w_add(&w, "a");
-    w_pass(&w, 100 * W_MS);
-    w_command(&w, OT_REPLAY, first);
-    w_command(&w, OT_REPLAY, second); /* in flight */
-    w_pass(&w, 500 * W_MS);
-    assert_true(w_in_flight(&w, first));
-    assert_int_equal(w_held(&w, first)->maybe_duplicate, true);
-    assert_null(w_held(&w, second));
-    w_crash_relay(&w);
-    w.now_us += 20 * W_S;
-    w_start_engine(&w);
-    settle_all(&w);
-    assert_int_equal(w_event(&w, first)->ok, 2);
-    assert_int_equal(w_event(&w, second)->ok, 1);
-    assert_int_equal(w.nheld, 0);
-    assert_int_equal(w.ncommands, 0);
-    w_close(&w);
-}
-
-/* A range goes out in its order, also from whoever takes over. */
-static void test_replays_keep_their_order(void **state)
-{
-    (void)state;
-    enum { N = 12 };
-    struct world w;
-    int64_t seq[N];
-    w_open(&w, NULL);
-    for (int i = 0; i < N; i++)
-        seq[i] = w_add(&w, "a");
-    w_pass(&w, 500 * W_MS);
-    w.sink = W_SINK_WAIT;
-    for (int i = 0; i < N; i++)
-        w_command(&w, OT_REPLAY, seq[i]);
-    w_pass(&w, 500 * W_MS);
-    assert_true(w.nflight > 3);
-    for (size_t i = 0; i < w.nflight; i++)
-        assert_int_equal(w.flight[i].event->e.seq, seq[i]);
-    w_crash_relay(&w);
-    w.now_us += 20 * W_S;
-    w_start_engine(&w);
-    for (int i = 0; i < N; i++) {
-        w_pass(&w, 200 * W_MS);
-        assert_true(w.nflight > 0);
-        assert_int_equal(w.flight[0].event->e.seq, seq[i]);
-        w_complete(&w, seq[i], OT_OK);
-    }
-    settle_all(&w);
-    for (int i = 0; i < N; i++)
-        assert_int_equal(w_event(&w, seq[i])->ok, 2);
-    w_close(&w);
-}
-
-/* It waits for a topic that is refused, and goes when another was taken. */
-static void test_replay_waits_for_its_topic(void **state)
-{
-    (void)state;
-    struct world w;
-    w_open(&w, NULL);
-    int64_t first = w_add(&w, "a");
-    w_pass(&w, 500 * W_MS);
-    w.sink = W_SINK_WAIT;
-    int64_t second = w_add(&w, "b");
-    w_pass(&w, 100 * W_MS);
-    w_complete(&w, second, OT_MISCONFIGURED);
-    w_command(&w, OT_REPLAY, first);
-    w_pass(&w, 100 * W_MS);
-    assert_int_equal(held_state(&w, first), OT_HELD_WAITING);
-    settle_all(&w);
-    assert_int_equal(w_event(&w, first)->ok, 2);
-    assert_int_equal(w_event(&w, second)->ok, 1);
-    assert_int_equal(w.nheld, 0);
-    w_close(&w);
-}
-
 static void test_not_empty_while_a_redrive_waits(void **state)
 {
     (void)state;
@@ -733,9 +648,6 @@ int main(void)
         cmocka_unit_test(test_gives_up_by_own_age),
         cmocka_unit_test(test_park_holds_the_key),
         cmocka_unit_test(test_redrive_sends_again),
-        cmocka_unit_test(test_replay_sends_what_was_passed),
-        cmocka_unit_test(test_replays_keep_their_order),
-        cmocka_unit_test(test_replay_waits_for_its_topic),
         cmocka_unit_test(test_not_empty_while_a_redrive_waits),
         cmocka_unit_test(test_dead_letter_lets_the_key_go),
         cmocka_unit_test(test_block_tries_for_ever),

@@ -262,6 +262,85 @@ static void test_breaker_and_limit(void **state)
     w_close(&t.w);
 }
 
+/* Each has a name of its own; what there is not has none. */
+static void test_names_of_stalls(void **state)
+{
+    (void)state;
+    for (int i = 0; i <= OT_STALL_GAP; i++) {
+        assert_true(strlen(ot_stall_name((enum ot_stall)i)) > 2);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(ot_stall_name((enum ot_stall)i),
+                                    ot_stall_name((enum ot_stall)k));
+    }
+    assert_string_equal(ot_stall_name((enum ot_stall)(OT_STALL_GAP + 1)), "?");
+}
+
+/* After a restart of the database nothing goes on before the sink gave back
+ * what it has; and a held event that it keeps is named as any other. */
+static void test_what_the_sink_keeps_is_named(void **state)
+{
+    struct told t;
+
+    (void)state;
+    open_told(&t);
+    t.w.sink = W_SINK_WAIT;
+    int64_t bad = w_add(&t.w, "a");
+    pass(&t, W_S);
+    w_crash_server(&t.w);
+    pass(&t, 5 * W_S);
+    expect(&t, "sink", "loaded again once the sink gave back 1 events");
+    w_complete(&t.w, bad, OT_OK); /* to nobody: it is sent again */
+    pass(&t, 5 * W_S);
+    w_complete(&t.w, bad, OT_REJECTED);
+    pass(&t, 5 * W_S);
+    expect(&t, "none", "");
+    w_command(&t.w, OT_REDRIVE, bad);
+    pass(&t, 20 * W_S);
+    assert_true(w_in_flight(&t.w, bad));
+    expect(&t, "sink", "1 events are with the sink, the first for 1");
+    w_complete(&t.w, bad, OT_OK);
+    pass(&t, 5 * W_S);
+    expect(&t, "none", "");
+    w_check_all(&t.w);
+    w_close(&t.w);
+}
+
+/* A limit of its own is another reason than a pause that the broker asks. */
+static void test_a_limit_and_a_full_store_of_held_events(void **state)
+{
+    struct ot_engine_options opt = w_options();
+    struct told t;
+    char detail[200];
+
+    (void)state;
+    open_told(&t);
+    w_close(&t.w);
+    opt.limit_events_per_s = 1;
+    opt.held_max = 2;
+    w_open(&t.w, &opt);
+    for (int i = 0; i < 5; i++)
+        w_add(&t.w, NULL);
+    w_pass(&t.w, 1500 * W_MS);
+    assert_int_equal(ot_engine_stall(t.w.engine, t.w.now_us, detail),
+                     OT_STALL_LIMIT);
+    assert_non_null(strstr(detail, "the rate limit lets the next event go"));
+    w_pass(&t.w, 20 * W_S);
+    t.w.sink = W_SINK_WAIT;
+    int64_t bad[2] = {w_add(&t.w, "a"), w_add(&t.w, "b")};
+    w_pass(&t.w, 5 * W_S);
+    w_complete(&t.w, bad[0], OT_REJECTED);
+    w_complete(&t.w, bad[1], OT_REJECTED);
+    w_pass(&t.w, 5 * W_S);
+    assert_int_equal(ot_engine_stall(t.w.engine, t.w.now_us, detail),
+                     OT_STALL_HELD_FULL);
+    assert_string_equal(detail, "2 events are held, the limit is 2");
+    w_command(&t.w, OT_SKIP, bad[0]);
+    w_pass(&t.w, 5 * W_S);
+    assert_int_equal(ot_engine_stall(t.w.engine, t.w.now_us, detail),
+                     OT_STALL_NONE);
+    w_close(&t.w);
+}
+
 /* Whatever a broker says, it is JSON, and not too long for its column. */
 static void test_strange_words(void **state)
 {
@@ -291,6 +370,9 @@ int main(void)
         cmocka_unit_test(test_a_slow_sink_is_named),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_breaker_and_limit),
+        cmocka_unit_test(test_names_of_stalls),
+        cmocka_unit_test(test_what_the_sink_keeps_is_named),
+        cmocka_unit_test(test_a_limit_and_a_full_store_of_held_events),
         cmocka_unit_test(test_strange_words),
     };
 
