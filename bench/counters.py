@@ -17,16 +17,18 @@ def group_of(path):
     for group in GROUPS:
         if name.startswith((f"{group}.", f"{group}-")):
             return group
-    return "own" if name.startswith(("outtray", "liboutt")) else "other"
+    own = name.startswith(("outtray", "liboutt")) or name in ("build.so", "core.so")
+    return "own" if own else "other"
 
 
-def instructions(command):
-    """{group: instructions} of a run."""
+def instructions(command, env=None):
+    """{group: instructions} of a run; env has more variables."""
     with tempfile.NamedTemporaryFile() as out:
         tool = ["valgrind", "--tool=callgrind", "-q"]
         tool += [f"--callgrind-out-file={out.name}"]
         done = subprocess.run(
             [*tool, *map(str, command)],
+            env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -72,10 +74,15 @@ def build_counter():
     return library
 
 
-def allocations(command, library):
+def allocations(command, library, env=None):
     """What a run allocates; library is that of build_counter."""
     with tempfile.NamedTemporaryFile("r") as out:
-        env = {**os.environ, "LD_PRELOAD": str(library), "ALLOCATIONS_TO": out.name}
+        env = {
+            **os.environ,
+            **(env or {}),
+            "LD_PRELOAD": str(library),
+            "ALLOCATIONS_TO": out.name,
+        }
         subprocess.run(
             list(map(str, command)),
             env=env,

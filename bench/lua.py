@@ -11,15 +11,14 @@ that has nothing to do with it, as fast as it is answered.
 
 import json
 import os
-import subprocess
 import tempfile
 
 import lua_modules
+import release
 import resty_load
 import workload
-from workload import ROOT, bench_servers_up, median, say, spread, table, timed
+from workload import bench_servers_up, median, say, spread, table, timed
 
-BUILD = ROOT / "build/release"
 INTERPRETERS = list(lua_modules.INTERPRETERS)
 
 BUILDER = """
@@ -97,17 +96,13 @@ class Programs:
 
     def __init__(self, folder):
         self.folder = folder
-        for command in (
-            ["cmake", "-DOUTTRAY_LUA=ON", BUILD],
-            ["ninja", "-C", BUILD, "lua_modules"],
-        ):
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        release.build("lua_modules", options=["-DOUTTRAY_LUA=ON"])
 
     def run(self, interpreter, program, *arguments):
         path = f"{self.folder}/program.lua"
         with open(path, "w") as file:
             file.write(program)
-        env = {**os.environ, **lua_modules.paths(interpreter, BUILD)}
+        env = {**os.environ, **lua_modules.paths(interpreter, release.FOLDER)}
         return timed([interpreter, path, *arguments], env)
 
 
@@ -185,7 +180,7 @@ def measure(options):
         result["script"] = measure_script(programs, bench.url, events, rounds)
         result["relay"] = measure_relay(programs, bench, events, rounds)
         seconds = 1 if options.quick else 3
-        result["nginx"] = resty_load.measure(bench, BUILD, rounds, seconds)
+        result["nginx"] = resty_load.measure(bench, release.FOLDER, rounds, seconds)
         return result
 
 

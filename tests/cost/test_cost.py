@@ -12,6 +12,7 @@ import time
 
 import psycopg
 import pytest
+import release
 from database import Database
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,15 +43,7 @@ FROM generate_series(1, %s) i
 @pytest.fixture(scope="module")
 def plain():
     """The program without sanitizers, as people run it."""
-    folder = ROOT / "build/release"
-    if not (folder / "build.ninja").exists():
-        command = ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja"]
-        command += ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DOUTTRAY_TESTS=OFF"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(
-        ["ninja", "-C", folder, "outtray"], check=True, stdout=subprocess.DEVNULL
-    )
-    return folder / "outtray"
+    return release.build("outtray") / "outtray"
 
 
 class Drains:
