@@ -54,6 +54,39 @@ def test_spec(spec, interpreter, collect, request, tmp_path):
     assert re.search(r"^ok ", output, re.M), output
 
 
+CYCLES = """
+local cycles = 0
+local function watch()
+    local proxy = newproxy and newproxy(true) or setmetatable({}, {})
+    getmetatable(proxy).__gc = function() cycles = cycles + 1; watch() end
+    if not newproxy then setmetatable(proxy, getmetatable(proxy)) end
+end
+watch()
+local kept = {}
+for i = 1, 20000 do kept[i] = {i} end
+for i = 1, 200000 do local garbage = {i} end
+print(cycles)
+"""
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_collector_that_never_rests(interpreter):
+    """What collect.lua is for."""
+    cycles = [
+        int(run(interpreter, "-e", collect + CYCLES, cwd=FOLDER)[1])
+        for collect in ("", 'dofile "collect.lua"')
+    ]
+    assert cycles[1] > cycles[0] + 10
+
+
+@pytest.mark.parametrize(("name", "version"), MODULES)
+def test_the_modules_are_sanitized(name, version):
+    command = ["nm", "-D", "--undefined-only", module(name, version)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "__asan_init" in done.stdout
+    assert "__ubsan_handle" in done.stdout
+
+
 WORKER = """
 local outtray = require "outtray"
 local relay = assert(outtray.relay {

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 
 FOLDER = pathlib.Path(__file__).parent
+COLLECT = FOLDER.parent / "lua/collect.lua"
 
 
-def start(folder, pg_url):
+def start(folder, pg_url, collect):
     environment = {
         **lua_modules.environment("luajit"),
         # Workers end with what they have; leaks are looked for in tests/lua.
@@ -22,6 +23,7 @@ def start(folder, pg_url):
         **nginx.database(pg_url),
         "LUA_PATH": f"{FOLDER}/?.lua;" + environment["LUA_PATH"],
         "LUA_CPATH": environment["LUA_CPATH"],
+        "COLLECT": f'dofile "{COLLECT}"' if collect else "",
     }
     return nginx.Nginx(folder, FOLDER / "nginx.conf", values, environment).start()
 
@@ -33,8 +35,14 @@ def on(database, sql):
 
 
 @pytest.fixture(scope="module")
-def shop_url():
-    """A database with an outbox and a table of orders."""
+def collect():
+    """Does the collector of nginx never rest?"""
+    return False
+
+
+@pytest.fixture(scope="module")
+def shop_url(collect):
+    """A database with an outbox and a table of orders, new for each nginx."""
     server = os.environ.get("OUTTRAY_TEST_PG")
     if not server:
         pytest.fail("OUTTRAY_TEST_PG is not set: run it through ./dev test")
@@ -49,9 +57,9 @@ def shop_url():
 
 
 @pytest.fixture(scope="module")
-def shop(shop_url, tmp_path_factory):
+def shop(shop_url, collect, tmp_path_factory):
     """(nginx, query of its database)"""
-    server = start(tmp_path_factory.mktemp("nginx"), shop_url)
+    server = start(tmp_path_factory.mktemp("nginx"), shop_url, collect)
     yield server, lambda sql: on(shop_url, sql)
     server.stop()
     log = server.log()

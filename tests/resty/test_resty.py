@@ -5,6 +5,11 @@ import time
 import pytest
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["", "gc"])
+def collect(request):
+    return request.param
+
+
 def events(query, topic="orders.created"):
     rows = query(f"SELECT id::text, key FROM outtray.event WHERE topic = '{topic}'")
     return {key: event_id for event_id, key in rows}
