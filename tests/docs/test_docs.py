@@ -44,7 +44,7 @@ def of_nginx(pg_url):
         "LUA_PATH": modules["LUA_PATH"].rstrip(";"),
         "LUA_CPATH": modules["LUA_CPATH"].rstrip(";"),
         "PG_PORT": str(url.port),
-        "PG_NAME": url.path.strip("/"),
+        "PG_NAME": f'"{url.path.strip("/")}",',
         "USER": getpass.getuser(),
     }
 
