@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zlib
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -253,6 +254,15 @@ def extension():
     )
 
 
+def options():
+    """Of the commands of setuptools."""
+    found = {"bdist_wheel": {"py_limited_api": "cp311"}} if abi3() else {}
+    if flags := os.environ.get("OUTTRAY_CFLAGS"):
+        # What was compiled otherwise must not be taken for it, nor it for that.
+        found["build"] = {"build_base": f"build/flags-{zlib.crc32(flags.encode()):08x}"}
+    return found
+
+
 setup(
     version=version(),
     # Asked for before the build, where the sdist has not brought the result.
@@ -263,5 +273,5 @@ setup(
         "build_py": BuildPython,
         "sdist": SourceDistribution,
     },
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3() else {},
+    options=options(),
 )
