@@ -127,10 +127,16 @@ class AsyncRelay(BaseRelay):
         cleanly first.
 
         A relay without a sink calls its handlers, which may be async, in so many
-        tasks. Events of one key are never in two at once.
+        tasks. Events of one key are never in two at once. A handler that is not
+        async keeps the loop from anything else while it works.
 
         Args:
+            tasks: that call handlers; a relay with a sink needs no more.
             max_events: of a batch; default 500, or with several tasks 1.
+
+        Raises:
+            outtray.Misuse: there is neither a sink nor a handler.
+            outtray.OuttrayError: what time will not cure, e.g. StoreNoSchema.
         """
         if self._script:
             await self._run_handlers(tasks, max_events)

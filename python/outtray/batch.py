@@ -154,15 +154,18 @@ class BatchEvent:
 
     @property
     def topic(self) -> str:
+        """Where it was enqueued to."""
         return str(self._row[_TOPIC])
 
     @property
     def key(self) -> str | None:
+        """Events of one key are delivered in order; None: it has none."""
         key: str | None = self._row[_KEY]
         return key
 
     @property
     def type(self) -> str | None:
+        """What happened, if it was told."""
         type: str | None = self._row[_TYPE]
         return type
 
@@ -179,6 +182,7 @@ class BatchEvent:
 
     @property
     def headers(self) -> dict[str, str]:
+        """Those it was enqueued with; a new dictionary at each look."""
         text = self._row[_HEADERS]
         headers: dict[str, str] = json.loads(text) if text else {}
         return headers
@@ -215,6 +219,7 @@ class BatchEvent:
 
     @property
     def settled(self) -> bool:
+        """Was it said what became of it?"""
         return self._done or self._batch._settled
 
     def ok(self) -> bool:

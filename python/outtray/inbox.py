@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from . import _core
+from ._advice import advise
 from .adapters import find_async, find_sync
 from .errors import InvalidEvent
 from .outbox import Outbox
@@ -61,7 +62,13 @@ class Inbox:
         adapter = find_sync(conn)
         style, dialect, real = adapter.begin(conn, self.require_transaction)
         params = consumer, _uuid(event_id)
-        yield bool(adapter.rows(real, self._insert(style, dialect), params))
+        sql = self._insert(style, dialect)
+        try:
+            first = bool(adapter.rows(real, sql, params))
+        except Exception as error:
+            advise(error, self.name)
+            raise
+        yield first
 
     @contextlib.asynccontextmanager
     async def aonce(
@@ -72,7 +79,12 @@ class Inbox:
         style, dialect, real = await adapter.begin(conn, self.require_transaction)
         params = consumer, _uuid(event_id)
         sql = self._insert(style, dialect)
-        yield bool(await adapter.rows(real, sql, params))
+        try:
+            first = bool(await adapter.rows(real, sql, params))
+        except Exception as error:
+            advise(error, self.name)
+            raise
+        yield first
 
     def _insert(self, style: int, dialect: int) -> str:
         sql = self._sql.get((style, dialect))

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from . import _core, _native
+from ._advice import advise
 from ._trace import traced
 from .adapters import Adapter, AsyncAdapter, find_async, find_sync
 from .errors import EventError, InvalidEvent, InvalidText, NotSerializable
@@ -71,9 +72,9 @@ class Outbox:
         strict: order events of a key also where nobody locks the row that the
             key stands for (``relay.ordering = strict``).
         require_transaction: refuse a connection that would commit on its own.
-        max_payload_bytes: refuse larger payloads; keep it below the smallest
-            limit of the sinks, or the event would be stuck later.
-        max_headers_bytes: the same for all headers of an event.
+        max_payload_bytes: refuse larger payloads; 0 is 921,600. Keep it below
+            the smallest limit of the sinks, or the event would be stuck later.
+        max_headers_bytes: the same for all headers of an event; 0 is 32,768.
         trace: add ``traceparent`` and ``tracestate`` of the span that is active
             in OpenTelemetry, if there is one, to the headers of an event that
             has none.
@@ -153,7 +154,11 @@ class Outbox:
         style, dialect, real = adapter.begin(conn, self.require_transaction)
         raw = self._raw(topic, payload, key, type, headers, deliver_at, id)
         sql, params, ids = self._build(style, dialect, (raw,))
-        adapter.execute(real, sql, params)
+        try:
+            adapter.execute(real, sql, params)
+        except Exception as error:
+            advise(error, self.name)
+            raise
         return ids[0]
 
     def enqueue_many(self, conn: Any, events: Iterable[Event]) -> list[str]:
@@ -173,10 +178,14 @@ class Outbox:
         copies = self._may_copy(dialect) and adapter.copies(real)
         ids: list[str] = []
         for sql, params, some in self._build_many(style, dialect, events, copies):
-            if sql.startswith("COPY "):
-                adapter.copy(real, sql, params[0])
-            else:
-                adapter.execute(real, sql, params)
+            try:
+                if sql.startswith("COPY "):
+                    adapter.copy(real, sql, params[0])
+                else:
+                    adapter.execute(real, sql, params)
+            except Exception as error:
+                advise(error, self.name)
+                raise
             ids += some
         return ids
 
@@ -198,7 +207,11 @@ class Outbox:
         raw = self._raw(topic, payload, key, type, headers, deliver_at, id)
         style, dialect, real = await adapter.begin(conn, self.require_transaction)
         sql, params, ids = self._build(style, dialect, (raw,))
-        await adapter.execute(real, sql, params)
+        try:
+            await adapter.execute(real, sql, params)
+        except Exception as error:
+            advise(error, self.name)
+            raise
         return ids[0]
 
     async def aenqueue_many(self, conn: Any, events: Iterable[Event]) -> list[str]:
@@ -208,10 +221,14 @@ class Outbox:
         copies = self._may_copy(dialect) and adapter.copies(real)
         ids: list[str] = []
         for sql, params, some in self._build_many(style, dialect, events, copies):
-            if sql.startswith("COPY "):
-                await adapter.copy(real, sql, params[0])
-            else:
-                await adapter.execute(real, sql, params)
+            try:
+                if sql.startswith("COPY "):
+                    await adapter.copy(real, sql, params[0])
+                else:
+                    await adapter.execute(real, sql, params)
+            except Exception as error:
+                advise(error, self.name)
+                raise
             ids += some
         return ids
 

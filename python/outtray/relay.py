@@ -394,7 +394,12 @@ class Relay(BaseRelay):
         ``threads - 1`` more. Events of one key are never on two at once.
 
         Args:
+            threads: that call handlers; a relay with a sink needs no more.
             max_events: of a batch; default 500, or with several threads 1.
+
+        Raises:
+            outtray.Misuse: there is neither a sink nor a handler.
+            outtray.OuttrayError: what time will not cure, e.g. StoreNoSchema.
         """
         if not self._script:
             self._run_sink()

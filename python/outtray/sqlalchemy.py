@@ -9,6 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
+from ._advice import advise
 from .adapters.sqlalchemy import PENDING, check, open_transaction, plain, target
 from .errors import UnsupportedConnection
 
@@ -102,7 +103,11 @@ def write(session: Session, conn: Any) -> None:
             some.append(pending.pop(0)[2])
         check(conn, outbox.require_transaction, "Session")
         sql, params, _ = outbox._build(*target(conn), tuple(some))
-        conn.exec_driver_sql(sql, params).close()
+        try:
+            conn.exec_driver_sql(sql, params).close()
+        except Exception as error:
+            advise(error, outbox.name)
+            raise
 
 
 def _forget(session: Session, transaction: Any) -> None:

@@ -401,6 +401,8 @@ async def test_an_error_of_the_server(where, connect):
                 async with c.transaction():
                     await c.write(1)
                     await call()
+            if not getattr(c, "pipeline", False):  # it tells at its end
+                assert "`outtray init`" in caught.value.__notes__[0]
             seen.append(caught.type.__module__)
         assert seen[0] == seen[1] != "outtray.errors"
         c.outbox = good
@@ -409,6 +411,17 @@ async def test_an_error_of_the_server(where, connect):
             await c.enqueue("fine")
     assert where.orders() == [2]
     assert where.events() == ["fine"]
+
+
+def test_a_role_that_may_not(shared_outboxes):
+    import psycopg
+
+    with psycopg.connect(shared_outboxes["pg"].url) as conn:
+        conn.execute("SET ROLE pg_read_all_stats")  # which every server has
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught:
+            outtray.Outbox().enqueue(conn, "t")
+        conn.rollback()
+    assert "`outtray init --app-role ROLE`" in caught.value.__notes__[0]
 
 
 ENCODED = [drivers.Psycopg, drivers.PsycopgAsync, drivers.Psycopg2]

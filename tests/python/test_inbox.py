@@ -63,6 +63,15 @@ def test_once(name, shared_outboxes):
     assert where.orders() == [2, 5, 6]
 
 
+def test_there_is_none(memory_outbox):
+    inbox = outtray.Inbox("nowhere")
+    event_id = uuid.uuid4()
+    with pytest.raises(Exception, match="nowhere_inbox") as caught:
+        with inbox.once(memory_outbox, "billing", event_id):
+            raise AssertionError("not reached")
+    assert "`outtray init`" in caught.value.__notes__[0]
+
+
 def test_names():
     with pytest.raises(outtray.Misuse):
         outtray.Inbox('no" name')

@@ -53,6 +53,13 @@ def enqueue(
 
 
 def enqueue_many(events: Iterable[Event], *, using: str | None = None) -> list[str]:
-    """Add many events with few statements; returns their ids."""
+    """Add many events, all of them or none; returns their ids.
+
+    See ``Outbox.enqueue_many``; ``using`` as of ``enqueue``.
+
+    Raises:
+        outtray.EventError: its text names the event by its index in
+            ``events``, from 0. Nothing was written.
+    """
     conf = configured()
     return conf.outbox.enqueue_many(connections[using or conf.databases[0]], events)

@@ -152,7 +152,7 @@ static const char *advice(const PGconn *c, const char *sqlstate,
     if (strncmp(sqlstate, "28", 2) == 0)
         return "check user and password of store.url, and pg_hba.conf";
     if (strcmp(sqlstate, "3D000") == 0)
-        return "check the database of store.url";
+        return "make it (createdb), or correct the database of store.url";
     if (strcmp(sqlstate, "42501") == 0)
         return "GRANT CONNECT ON DATABASE to the role";
     if (strcmp(sqlstate, "53300") == 0)
