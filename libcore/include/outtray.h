@@ -6,6 +6,7 @@
 #include "outtray/error.h"
 #include "outtray/conf.h"
 #include "outtray/enqueue.h"
+#include "outtray/writer.h"
 #include "outtray/relay.h"
 #include "outtray/batch.h"
 #include "outtray/schema.h"

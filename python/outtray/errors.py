@@ -32,6 +32,7 @@ Made from libcore/include/outtray/error.def by bindings/errors.py; do not edit.
          +- StoreFailed
          +- StoreFull
          +- StoreTwoCopies
+         +- CommitUnknown
      +- SinkError: The broker said no.
          +- SinkUnavailable
          +- SinkMisconfigured
@@ -299,6 +300,14 @@ class StoreTwoCopies(StoreError):
     name = "STORE_TWO_COPIES"
 
 
+class CommitUnknown(StoreError):
+    """Whether the transaction was committed is not known."""
+
+    code = -42
+    name = "COMMIT_UNKNOWN"
+    retryable = True
+
+
 class SinkUnavailable(SinkError):
     """The broker cannot be reached."""
 
@@ -406,6 +415,7 @@ _BY_CODE: dict[int, type[OuttrayError]] = {
     -39: StoreFailed,
     -40: StoreFull,
     -41: StoreTwoCopies,
+    -42: CommitUnknown,
     -50: SinkUnavailable,
     -51: SinkMisconfigured,
     -52: SinkFailed,
@@ -429,6 +439,7 @@ def from_core(
 __all__ = [
     "BrokenPromise",
     "BugError",
+    "CommitUnknown",
     "ConfigError",
     "ConnectionClosed",
     "EventError",

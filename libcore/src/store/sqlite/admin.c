@@ -35,11 +35,10 @@ static void admin_close(struct ot_admin *x)
         return;
     a = admin_of(x);
     if (a->db.c != NULL && a->db.pid == getpid()) {
-        a->db.f.finalize(a->insert);
+        ot_sqlite_insert_end(&a->insert, &a->db);
         ot_sqlite_rollback(&a->db);
     }
     ot_sqlite_db_free(&a->db);
-    ot_free(a->insert_sql);
     ot_free(a);
 }
 
@@ -56,7 +55,8 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     a->busy_ms = (int)(ot_conf_us(conf, "store.connect_timeout_ms") / 1000);
     a->max_payload_bytes =
         (size_t)ot_conf_int(conf, "enqueue.max_payload_bytes");
-    code = ot_sqlite_db_init(&a->db, conf, err);
+    code = ot_sqlite_db_init(&a->db, ot_conf_secret(conf, "store.url"),
+                             ot_conf_text(conf, "store.outbox"), err);
     /* A file that is not there yet is no error: init makes it. */
     if (code == 0 && access(a->db.path, F_OK) == 0)
         code = sqlite_admin_connect(a, err);
@@ -96,79 +96,13 @@ static int admin_end(struct ot_admin *x, bool commit, struct outtray_error *err)
     return code;
 }
 
-/* The statement of the last call again, if it is the same text: a long import
- * is the same INSERT many times. */
-static int prepare_insert(struct admin *a, const char *sql,
-                          struct outtray_error *err)
-{
-    int rc;
-
-    if (a->insert != NULL && strcmp(a->insert_sql, sql) == 0)
-        return 0;
-    a->db.f.finalize(a->insert);
-    a->insert = NULL;
-    ot_free(a->insert_sql);
-    a->insert_sql = ot_strdup(sql);
-    if (a->insert_sql == NULL)
-        return ot_fail_nomem(err);
-    rc = a->db.f.prepare_v2(a->db.c, sql, -1, &a->insert, NULL);
-    return rc == SQLITE_OK ? 0 : ot_sqlite_fail(&a->db, rc, "enqueueing", err);
-}
-
-static void bind_param(struct admin *a, int i, const struct outtray_param *p)
-{
-    const char *bytes = p->value.p != NULL ? p->value.p : "";
-
-    if (p->kind == OUTTRAY_PARAM_NULL)
-        a->db.f.bind_null(a->insert, i);
-    else if (p->kind == OUTTRAY_PARAM_TEXT)
-        a->db.f.bind_text(a->insert, i, bytes, (int)p->value.n, SQLITE_STATIC);
-    else
-        a->db.f.bind_blob(a->insert, i, bytes, (int)p->value.n, SQLITE_STATIC);
-}
-
-/* What the schema refused is the event's fault, not the database's. */
-static int blame(int code, struct outtray_error *err)
-{
-    if ((err->native & 0xff) != SQLITE_CONSTRAINT)
-        return code;
-    err->code = err->native == SQLITE_CONSTRAINT_UNIQUE
-                    ? OUTTRAY_E_EXISTS
-                    : OUTTRAY_E_INVALID_EVENT;
-    return err->code;
-}
-
-static int insert(struct admin *a, const struct outtray_event *events, size_t n,
-                  struct outtray_error *err)
-{
-    struct outtray_enqueue_options options = {
-        .outbox = a->db.outbox,
-        .style = OUTTRAY_QMARK,
-        .dialect = OUTTRAY_SQLITE,
-        .max_payload_bytes = a->max_payload_bytes,
-    };
-    struct outtray_statement st;
-    int code = outtray_enqueue_build(&st, &options, events, n, err);
-
-    if (code != 0)
-        return code;
-    code = prepare_insert(a, st.sql, err);
-    if (code == 0) {
-        for (size_t i = 0; i < st.nparams; i++)
-            bind_param(a, (int)i + 1, &st.params[i]);
-        err->native = 0;
-        code = ot_sqlite_run(&a->db, a->insert, err);
-        if (code != 0)
-            code = blame(code, err);
-    }
-    outtray_statement_free(&st);
-    return code;
-}
-
 static int admin_enqueue(struct ot_admin *x, const struct outtray_event *events,
                          size_t n, struct outtray_error *err)
 {
     struct admin *a = admin_of(x);
+    const struct outtray_enqueue_options options = {
+        .max_payload_bytes = a->max_payload_bytes,
+    };
     struct outtray_error ignored;
     bool parts = n > ENQUEUE_AT_ONCE;
     int code = sqlite_admin_ready(a, err);
@@ -183,8 +117,9 @@ static int admin_enqueue(struct ot_admin *x, const struct outtray_event *events,
     for (size_t i = 0; code == 0 && i < n; i += ENQUEUE_AT_ONCE) {
         size_t left = n - i;
 
-        code = insert(a, events + i,
-                      left < ENQUEUE_AT_ONCE ? left : ENQUEUE_AT_ONCE, err);
+        code = ot_sqlite_insert_run(
+            &a->insert, &a->db, &options, events + i,
+            left < ENQUEUE_AT_ONCE ? left : ENQUEUE_AT_ONCE, NULL, err);
         if (code != 0 && i > 0)
             ot_fail_context(err, code, "after the first %zu events", i);
     }

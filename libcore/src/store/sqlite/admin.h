@@ -4,6 +4,7 @@
 
 #include "store/admin.h"
 #include "store/sqlite/db.h"
+#include "store/sqlite/insert.h"
 #include "store/sqlite/prune.h"
 
 struct admin {
@@ -13,8 +14,7 @@ struct admin {
     bool checked; /* an outbox of a version that fits is there */
     size_t max_payload_bytes;
     struct ot_sqlite_low low;
-    sqlite3_stmt *insert; /* of the last enqueue, with its text */
-    char *insert_sql;
+    struct ot_sqlite_insert insert;
 };
 
 static inline struct admin *admin_of(struct ot_admin *a)

@@ -3,6 +3,7 @@
 #include "store/sqlite/db.h"
 
 #include "base/crash.h"
+#include "conf/conf.h"
 #include "event/outbox.h"
 
 #include <fcntl.h>
@@ -81,11 +82,9 @@ static int path_of(const char *text, char **out, struct outtray_error *err)
     return code;
 }
 
-int ot_sqlite_db_init(struct ot_sqlite_db *db, const struct outtray_conf *conf,
-                      struct outtray_error *err)
+int ot_sqlite_db_init(struct ot_sqlite_db *db, const char *url,
+                      const char *outbox, struct outtray_error *err)
 {
-    const char *url = ot_conf_secret(conf, "store.url");
-    const char *outbox = ot_conf_text(conf, "store.outbox");
     int code;
 
     memset(db, 0, sizeof(*db));

@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "conf/conf.h"
+#include "base/base.h"
 #include "store/sqlite/api.h"
 
 #define OT_SQLITE_SCHEMA 2 /* of this program; it works with the one before */
@@ -41,9 +41,10 @@ struct ot_sqlite_db {
     sqlite3_stmt *stmts[OT_SQL_COUNT];
 };
 
-/* Reads store.url and store.outbox. Opens nothing. */
-int ot_sqlite_db_init(struct ot_sqlite_db *, const struct outtray_conf *,
-                      struct outtray_error *err);
+/* url is that of store.url, which may be NULL; outbox that of store.outbox.
+ * Opens nothing. */
+int ot_sqlite_db_init(struct ot_sqlite_db *, const char *url,
+                      const char *outbox, struct outtray_error *err);
 void ot_sqlite_db_free(struct ot_sqlite_db *);
 
 /* Does anything stand in the way to the file, or (write) to writing it and

@@ -317,7 +317,8 @@ static int op_open(struct ot_store **out, const struct outtray_conf *conf,
     ot_uuid_text(owner, r->owner);
     r->start_now = strcmp(ot_conf_text(conf, "relay.start"), "now") == 0;
     r->patience_us = ot_conf_us(conf, "store.statement_timeout_ms");
-    code = ot_sqlite_db_init(&r->db, conf, err);
+    code = ot_sqlite_db_init(&r->db, ot_conf_secret(conf, "store.url"),
+                             ot_conf_text(conf, "store.outbox"), err);
     if (code == 0)
         code = ot_filter_parse(&r->filter, topics, err);
     if (code == 0) {
