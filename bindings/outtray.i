@@ -30,6 +30,10 @@ typedef int outtray_rc;
 
 %include "errors.i"
 %include "enqueue.i"
+%include "sqlite.i"
+#if defined(SWIGLUA)
+%include "writer.i"
+#endif
 /* A module of the builder alone has no client library behind it. */
 #if !defined(OUTTRAY_BUILD_ONLY)
 %include "conf.i"
@@ -37,6 +41,5 @@ typedef int outtray_rc;
 %include "pump.i"
 %include "batch.i"
 %include "schema.i"
-%include "sqlite.i"
 %include "cli.i"
 #endif

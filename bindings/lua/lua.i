@@ -76,6 +76,7 @@ INTEGER(enum SWIGTYPE)
 %}
 %enddef
 OWNED(outtray_enqueue_options, free($1))
+OWNED(outtray_writer, outtray_writer_close($1))
 #if !defined(OUTTRAY_BUILD_ONLY)
 OWNED(outtray_conf, outtray_conf_free($1))
 OWNED(outtray_handle, handle_drop($1))

@@ -153,6 +153,25 @@ local function build(self, dialect, style, events)
     return self._builder.enqueue_build(self._options[dialect][style], events)
 end
 
+-- For who writes it into a SQLite file later: a copy of the event as the builder
+-- takes it, with its id. It can be refused then no more.
+local function checked(self, event)
+    local one, message, code = raw(self, event)
+    if not one then
+        return nil, message, code
+    end
+    local sql, ids, other = build(self, "SQLITE", "QMARK", {one})
+    if not sql then
+        return nil, ids, other
+    end
+    local copy = {}
+    for name, value in pairs(one) do
+        copy[name] = value
+    end
+    copy.id = ids[1]
+    return copy
+end
+
 -- A mistake of the program is raised where it called.
 local function raise_misuse(message, code)
     if code == "MISUSE" then
@@ -301,4 +320,4 @@ function Outbox:__tostring()
     return format("<outtray.outbox %s>", self.name)
 end
 
-return {new = new, Outbox = Outbox}
+return {new = new, Outbox = Outbox, checked = checked}

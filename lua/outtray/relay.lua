@@ -96,7 +96,7 @@ local function new(options)
     -- Where the store is told elsewhere, what is missing is said when it is opened.
     if not options.store or options.store:find("^sqlite:") then
         local done
-        done, message, code = sqlite.choose()
+        done, message, code = sqlite.choose(core)
         if not done and options.store then
             return nil, message, code
         end

@@ -1,10 +1,10 @@
--- sqlite.lua - which copy of SQLite the core uses: that of the driver.
+-- sqlite.lua - which copy of SQLite a module in C uses: that of the driver.
 --
 -- Two copies that open one file in one process lose data without an error, because
--- locks of POSIX belong to the process. So the core has none of its own: it is
+-- locks of POSIX belong to the process. So the module has none of its own: it is
 -- shown that of the driver which is loaded, else of one that is installed, else
 -- the system's; and a scratch database proves that their locks see each other.
-local core = require "outtray.core"
+local unpack = table.unpack or unpack
 
 local sqlite = {}
 
@@ -66,7 +66,7 @@ local function driver_here()
     end
 end
 
-local function show()
+local function show(module)
     local path, driver, begin = driver_here()
     if not path then
         -- For everybody in the program, so the core finds it.
@@ -78,13 +78,13 @@ local function show()
         return nil, "there is no SQLite in this process: install a driver, such "
             .. "as LuaSQL for SQLite", "UNSUPPORTED"
     end
-    local done, message, code = core.sqlite_use_loaded(path)
+    local done, message, code = module.sqlite_use_loaded(path)
     if not done then
         return nil, message, code
     end
     local scratch = os.tmpname()
     local finish = begin(driver, scratch)
-    done, message, code = core.sqlite_lock_test(scratch)
+    done, message, code = module.sqlite_lock_test(scratch)
     finish()
     os.remove(scratch)
     os.remove(scratch .. "-journal")
@@ -94,12 +94,13 @@ local function show()
     return true
 end
 
-local answer
+local answers = {}
 
--- Show the core the copy, once in a process. true, or nil, a message and a name.
-function sqlite.choose()
-    answer = answer or {show()}
-    return answer[1], answer[2], answer[3]
+-- Show a module the copy, once in a process (outtray.core and outtray.build each
+-- have a choice of their own). true, or nil, a message and a name.
+function sqlite.choose(module)
+    answers[module] = answers[module] or {show(module)}
+    return unpack(answers[module], 1, 3)
 end
 
 return sqlite

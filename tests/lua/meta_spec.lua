@@ -1,9 +1,10 @@
 -- The annotations for the language server name what there is.
 local support = require "support"
 
-local function declared()
+-- {Class.method = true} of the functions in a file.
+local function functions_of(path)
     local found = {}
-    for line in io.lines(support.source .. "/lua/meta/outtray.lua") do
+    for line in io.lines(support.source .. path) do
         local class, name = line:match("^function (%w+)[.:]([%w_]+)%(")
         if class then
             found[class .. "." .. name] = true
@@ -29,9 +30,20 @@ it("declare what there is, and nothing else", function()
             end
         end
     end
-    assert.same(there, declared())
+    assert.same(there, functions_of("/lua/meta/outtray.lua"))
+end)
+
+-- It can be loaded in nginx only.
+it("declare the gateway", function()
+    local there = functions_of("/lua/resty/outtray/gateway.lua")
+    there["_M.new"], there["gateway.new"] = nil, true
+    assert.is_true(there["Gateway.enqueue"])
+    assert.same(there, functions_of("/lua/meta/gateway.lua"))
 end)
 
 it("can be read by Lua", function()
-    assert.is_function(assert(loadfile(support.source .. "/lua/meta/outtray.lua")))
+    for _, name in ipairs {"outtray", "gateway"} do
+        local path = support.source .. "/lua/meta/" .. name .. ".lua"
+        assert.is_function(assert(loadfile(path)))
+    end
 end)

@@ -400,7 +400,7 @@ describe("a relay", function()
         for _, driver in ipairs {"luasql.sqlite3", "luadbi SQLite3"} do
             assert.is_string(databases.drivers[driver] and driver)
         end
-        assert.is_true(require("outtray.sqlite").choose())
+        assert.is_true(require("outtray.sqlite").choose(core))
         local conn, exec = databases.drivers["luasql.sqlite3"].connect()
         local other = require("luasql.sqlite3").sqlite3():connect(scratch)
         assert(other:execute("BEGIN IMMEDIATE"))

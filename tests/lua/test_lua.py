@@ -229,4 +229,5 @@ def test_no_scalar_becomes_a_pointer():
             "p_outtray_handle",
             "p_outtray_relay_stats",
             "p_outtray_taken",
+            "p_outtray_writer",
         }

@@ -73,11 +73,11 @@ class Nginx:
     def url(self, path):
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def post(self, path, **arguments):
+    def post(self, path, body=b"", **arguments):
         """(status, text); status 0: there was no answer."""
         url = self.url(f"{path}?{urllib.parse.urlencode(arguments)}")
         try:
-            with urllib.request.urlopen(url, data=b"", timeout=30) as answer:
+            with urllib.request.urlopen(url, data=body, timeout=60) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode().strip()
