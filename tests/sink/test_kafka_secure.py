@@ -1,14 +1,11 @@
 """The Kafka sink, `check` and the relay against a broker with TLS, logins and
 rights: what is wrong is told in one line, once, and mending it is enough."""
 
-import http.server
-import json
-import threading
 import time
-from base64 import urlsafe_b64encode
 
 import pytest
 from kafka_secure import USERS
+from kafka_tokens import TokenFile, TokenServer, unsigned
 from topics import Topics
 
 ANNA = ("anna", USERS["anna"])
@@ -267,49 +264,6 @@ def test_a_certificate_that_is_renewed(outbox, secure):
     secure.renew("EXPIRED", days=-1)
 
 
-class TokenServer:
-    """Gives tokens that nobody signed, once `open` is true."""
-
-    def __init__(self, user):
-        self.user, self.open, self.asked = user, False, []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):  # noqa: N802
-                size = int(self.headers["Content-Length"])
-                body = self.rfile.read(size).decode()
-                outer.asked.append((self.headers["Authorization"], body))
-                self.send_response(200 if outer.open else 401)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(outer.answer().encode())
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/token"
-
-    def answer(self):
-        if not self.open:
-            return json.dumps({"error": "not yet"})
-        now = int(time.time())
-        claims = {"sub": self.user, "iat": now, "exp": now + 60}
-        parts = [
-            urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-            for part in ({"alg": "none"}, claims)
-        ]
-        return json.dumps({"access_token": ".".join([*parts, ""])})
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def test_tokens_of_a_server(outbox, secure, newer_client):
     """sasl.oauthbearer.method=oidc, which the librdkafka of a system may have
     been built without: then the sink does not open."""
@@ -332,3 +286,65 @@ def test_tokens_of_a_server(outbox, secure, newer_client):
     assert relay.stderr.count("no broker of") == 1, relay.stderr
     assert "check kafka.sasl.oauthbearer.*" in relay.stderr
     assert "seCret" not in relay.stderr
+
+
+def test_tokens_of_a_file(outbox, secure, tmp_path):
+    """The broker closes a session with the end of its token: only the next one
+    gets further. With the system's librdkafka."""
+    secure.grant("tina", "WRITE", outbox.topic)
+    tokens = TokenFile(tmp_path / "token", "tina")
+    first = tokens.path.read_text().strip()
+    env = {"OUTTRAY_SINK_TOKEN_FILE": str(tokens.path)}
+    relay = outbox.relay("LOGIN", env=env)
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        outbox.enqueue()
+        time.sleep(0.5)
+    outbox.arrived()
+    assert "token" not in relay.stderr and "no broker" not in relay.stderr
+    tokens.pause()
+    outbox.enqueue()
+    ended = f"sink.token_file: {tokens.path}: the token ended "
+
+    def stands():
+        outbox.enqueue()  # the session of an idle connection just stays
+        return ended in outbox.program.run("status").stdout
+
+    relay.wait_for(stands, 60)
+    tokens.put(unsigned("tina", 600))
+    outbox.arrived()
+    # What happens to it later does not matter as long as the last is good.
+    tokens.path.unlink()
+    outbox.enqueue()
+    outbox.arrived()
+    assert relay.stderr.count("no broker of") <= 1, relay.stderr
+    assert relay.alive()
+    assert first not in relay.stderr and "eyJ" not in relay.stderr
+
+
+def test_a_token_that_the_broker_refuses(outbox, secure, tmp_path):
+    """Checked with what reads the topic, too."""
+    secure.grant("tina", "WRITE", outbox.topic)
+    token = tmp_path / "token"
+    token.write_text("opaque-seCret")
+    env = {
+        "OUTTRAY_SINK_TOKEN_FILE": str(token),
+        "OUTTRAY_SINK_URL": secure.url("LOGIN"),
+    }
+    words = ("check", "--topic", outbox.topic, *settings(secure, "LOGIN"))
+    done = outbox.program.run(*words, env=env, status=78)
+    assert "check the token in sink.token_file" in done.stdout
+    assert "seCret" not in done.stdout + done.stderr
+    token.write_text(unsigned("tina", -60))
+    done = outbox.program.run(*words, env=env, status=78)
+    assert "the token ended 1 min " in done.stdout
+    token.write_text(unsigned("tina", 600))
+    assert "can be published to" in outbox.program.run(*words, env=env).stdout
+    outbox.enqueue()
+    relay = outbox.program.start(
+        "relay", "--until-empty", *settings(secure, "LOGIN"), env=env
+    )
+    relay.wait(60)
+    secure.grant("tina", "READ", outbox.topic)
+    reconcile = ("reconcile", *settings(secure, "LOGIN"))
+    outbox.program.run(*reconcile, env=env)

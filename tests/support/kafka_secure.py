@@ -146,6 +146,8 @@ class SecureKafka:
             at = f"listener.name.{listener}."
             lines.append(f"{at}sasl.enabled.mechanisms={','.join(MECHANISMS)}")
             lines += [f"{at}{m}.sasl.jaas.config={text}" for m, text in logins.items()]
+            # A session ends with its token.
+            lines.append(f"{at}oauthbearer.connections.max.reauth.ms=3600000")
         return "\n".join(lines) + "\n"
 
     def _store(self, listener, certificate, key):

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/base64.h"
+#include "base/base64.h"
 
 const char *ot_fate_name(const struct ot_event_info *info)
 {

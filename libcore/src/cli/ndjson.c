@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/base64.h"
+#include "base/base64.h"
 #include "cli/cli.h"
 
 /* --- where a member stands in a line that is known to be JSON ------------- */

@@ -63,6 +63,10 @@ typedef int ot_conf_rate_fn(void *ctx, const char *name,
 int ot_conf_rates(const struct outtray_conf *, const char *name,
                   ot_conf_rate_fn *each, void *ctx, struct outtray_error *err);
 
+/* All of a small file; a NUL inside is refused. Appends to out. */
+int ot_conf_read_file(const char *path, size_t max, struct ot_buffer *out,
+                      struct outtray_error *err);
+
 /* --- URLs ----------------------------------------------------------------
  * scheme://user:password@host:port,host:port/path?name=value&… with
  * percent-encoding; "stdout:" and "file:///path" have no host. All members

@@ -42,8 +42,4 @@ int ot_conf_value_parse(const struct ot_conf_key *key, const char *text,
 /* Does a pass-through setting carry a secret? */
 bool ot_conf_passed_secret(const char *name);
 
-/* All of a small file; a NUL inside is refused. Appends to out. */
-int ot_conf_read_file(const char *path, size_t max, struct ot_buffer *out,
-                      struct outtray_error *err);
-
 #endif

@@ -1,6 +1,8 @@
 /* lines.c - events as NDJSON, for sinks that write text. */
 #include "sink/lines.h"
 
+#include "base/base64.h"
+
 #include <inttypes.h>
 
 /* The UTF-8 part of a string, which has no NUL. */
@@ -48,26 +50,6 @@ static void add_string(struct ot_buffer *b, struct ot_slice s)
     ot_buffer_putc(b, '"');
 }
 
-static void add_base64(struct ot_buffer *b, struct ot_slice s)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
-    ot_buffer_putc(b, '"');
-    for (size_t i = 0; i < s.n; i += 3) {
-        size_t left = s.n - i;
-        uint32_t v = (uint32_t)(unsigned char)s.p[i] << 16;
-        if (left > 1)
-            v |= (uint32_t)(unsigned char)s.p[i + 1] << 8;
-        if (left > 2)
-            v |= (unsigned char)s.p[i + 2];
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63],
-                        left > 1 ? digits[v >> 6 & 63] : '=',
-                        left > 2 ? digits[v & 63] : '='};
-        ot_buffer_add(b, four, 4);
-    }
-    ot_buffer_putc(b, '"');
-}
-
 /* The object as it was stored, on one line: in valid JSON a control character
  * can stand between tokens only. */
 static void add_object(struct ot_buffer *b, struct ot_slice s)
@@ -102,8 +84,9 @@ void ot_line_add(struct ot_buffer *b, const struct ot_send *send)
         ot_buffer_puts(b, ",\"payload\":");
         add_string(b, e->payload);
     } else {
-        ot_buffer_puts(b, ",\"payload_base64\":");
-        add_base64(b, e->payload);
+        ot_buffer_puts(b, ",\"payload_base64\":\"");
+        ot_base64_add(b, e->payload);
+        ot_buffer_putc(b, '"');
     }
     ot_buffer_printf(b, ",\"created_at\":\"%s\"%s}\n",
                      ot_time_text(e->created_us, time),

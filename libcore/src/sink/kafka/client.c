@@ -4,6 +4,7 @@
 static const int ASK_MS = 500; /* the first try: a stop waits for its end */
 static const int ASK_MAX_MS = 8000;
 static const int64_t AGAIN_US = 100000;
+static const int64_t TOKEN_US = 1000000;
 /* A topic that was just made is not known to every broker at once. */
 static const int64_t SPREAD_US = 500000;
 static const int64_t AUTO_CREATE_US = 5000000;
@@ -141,13 +142,26 @@ static struct ot_kafka_ask *next_ask(struct ot_kafka_client *c)
     struct ot_kafka_ask *ask = take_first(&c->asks, &c->asks_end);
     if (ask != NULL)
         return ask;
-    if (c->again == NULL)
+    int64_t again_us = c->again != NULL ? c->again->again_us : OT_NEVER;
+    int64_t until_us =
+        c->watch.path != NULL && c->look_us < again_us ? c->look_us : again_us;
+    if (until_us == OT_NEVER)
         pthread_cond_wait(&c->wake, &c->lock);
-    else if (c->again->again_us > ot_now_us())
-        ot_cond_wait_until(&c->wake, &c->lock, c->again->again_us);
-    else
+    else if (until_us > ot_now_us())
+        ot_cond_wait_until(&c->wake, &c->lock, until_us);
+    else if (until_us == again_us)
         return take_first(&c->again, &c->again_end);
     return NULL;
+}
+
+static void look_at_token(struct ot_kafka_client *c)
+{
+    if (c->watch.path == NULL || ot_now_us() < c->look_us)
+        return;
+    c->look_us = ot_now_us() + TOKEN_US;
+    pthread_mutex_unlock(&c->lock);
+    ot_kafka_token_look(&c->watch, c->rk);
+    pthread_mutex_lock(&c->lock);
 }
 
 /* Asks one question after the other until it is told to stop. */
@@ -155,7 +169,8 @@ static void serve(struct ot_kafka_client *c)
 {
     int timeout_ms = ASK_MS;
     while (!c->stop) {
-        struct ot_kafka_ask *ask = next_ask(c);
+        look_at_token(c);
+        struct ot_kafka_ask *ask = c->stop ? NULL : next_ask(c);
         if (ask == NULL)
             continue;
         pthread_mutex_unlock(&c->lock);
@@ -176,6 +191,7 @@ static void release(struct ot_kafka_client *c)
 {
     pthread_cond_destroy(&c->wake);
     pthread_mutex_destroy(&c->lock);
+    ot_kafka_token_watch_end(&c->watch);
     ot_free(c);
 }
 
@@ -216,8 +232,14 @@ struct ot_kafka_client *ot_kafka_client_new(const rd_kafka_conf_t *conf,
     c->answers_end = &c->answers;
     c->auto_create = auto_create;
     c->tell = *tell;
+    if (!ot_kafka_token_watch(&c->watch, conf)) {
+        ot_free(c);
+        ot_fail_nomem(err);
+        return NULL;
+    }
     c->rk = new_producer(conf, err);
     if (c->rk == NULL) {
+        ot_kafka_token_watch_end(&c->watch);
         ot_free(c);
         return NULL;
     }

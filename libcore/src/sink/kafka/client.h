@@ -10,13 +10,16 @@
 #include <librdkafka/rdkafka.h>
 
 #include "base/base.h"
+#include "sink/kafka/token.h"
 #include "sink/thread.h"
 
 struct ot_kafka_client {
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue; /* reports, errors, logs */
     bool auto_create;
-    struct ot_wake tell; /* the loop's; not ours to close */
+    struct ot_wake tell;               /* the loop's; not ours to close */
+    struct ot_kafka_token_watch watch; /* these two: the thread's alone */
+    int64_t look_us;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;

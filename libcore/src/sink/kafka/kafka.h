@@ -117,6 +117,7 @@ struct ot_kafka {
     struct ot_kafka_trouble trouble; /* text "" if all is well */
     int64_t trouble_since_us;
     bool trouble_said;     /* in the log */
+    int64_t token_us;      /* the last time that it was of_token */
     char certificate[160]; /* what is wrong with the last one seen */
     char stuck[200];
 

@@ -10,8 +10,24 @@
 static const int64_t PAUSE_US = 1000000;
 static const int64_t PAUSE_MAX_US = 30000000;
 static const int64_t CALM_US = 60000000;
+static const int64_t TOKEN_US = 15000000;
 /* Connections that came up and then heard no answer. */
 enum { SLOW = 3 };
+
+/* A token that has ended is told, and not that brokers refuse it; librdkafka
+ * asks for another one every 10 s. */
+static void keep_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
+                         const char *said)
+{
+    struct ot_kafka_trouble now;
+    ot_kafka_trouble_of(err, said, k->certificate, k->settings, &now);
+    if (now.of_token)
+        k->token_us = k->now_us;
+    else if (err == RD_KAFKA_RESP_ERR__AUTHENTICATION && k->trouble.of_token &&
+             k->now_us < k->token_us + TOKEN_US)
+        return;
+    k->trouble = now;
+}
 
 static void note_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
                          const char *said)
@@ -22,8 +38,7 @@ static void note_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
         k->trouble_said = false;
     }
     if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || news)
-        ot_kafka_trouble_of(err, said, k->certificate, k->settings,
-                            &k->trouble);
+        keep_trouble(k, err, said);
     if ((err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
          err == RD_KAFKA_RESP_ERR__AUTHENTICATION) &&
         !k->down) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "sink/kafka/token.h"
 #include "sink/kafka/trouble.h"
 
 /* What the relay needs to keep its promises, and what suits it better than
@@ -247,28 +248,35 @@ static bool is(const rd_kafka_conf_t *rk, const char *name, const char *value)
     return same;
 }
 
+/* What was given that decides about others. */
+struct given {
+    bool protocol;
+    bool mechanism;
+    bool tokens; /* sink.token_file */
+};
+
 /* A login that nobody could do would be waited for without end. */
 static int check_login(const rd_kafka_conf_t *rk, const struct ot_url *url,
-                       bool mechanism, struct outtray_error *err)
+                       const struct given *given, struct outtray_error *err)
 {
     char *protocol = ot_kafka_setting(rk, "security.protocol");
     bool sasl = protocol != NULL && strncmp(protocol, "sasl", 4) == 0;
     ot_free(protocol);
     if (!sasl)
-        return mechanism || url->user != NULL
+        return given->mechanism || url->user != NULL
                    ? ot_fail(err, OUTTRAY_E_CONF,
                              "kafka.security.protocol logs nobody in: take "
                              "sasl_ssl or sasl_plaintext, or the login out")
                    : 0;
     if (is(rk, "sasl.mechanisms", "OAUTHBEARER"))
-        return is(rk, "sasl.oauthbearer.method", "oidc")
+        return given->tokens || is(rk, "sasl.oauthbearer.method", "oidc")
                    ? 0
                    : ot_fail(err, OUTTRAY_E_CONF,
                              "kafka.sasl.mechanism=OAUTHBEARER: say where "
-                             "tokens come from: "
+                             "tokens come from: sink.token_file, or "
                              "kafka.sasl.oauthbearer.method=oidc and "
                              "kafka.sasl.oauthbearer.token.endpoint.url");
-    bool by_user = !mechanism || is(rk, "sasl.mechanisms", "PLAIN") ||
+    bool by_user = !given->mechanism || is(rk, "sasl.mechanisms", "PLAIN") ||
                    is(rk, "sasl.mechanisms", "SCRAM-SHA-256") ||
                    is(rk, "sasl.mechanisms", "SCRAM-SHA-512");
     if (by_user && url->user == NULL)
@@ -327,6 +335,31 @@ static int set_login(rd_kafka_conf_t *rk, const struct ot_url *url,
     return code;
 }
 
+static int set_tokens(rd_kafka_conf_t *rk, const struct outtray_conf *conf,
+                      const struct ot_url *url, struct given *given,
+                      struct outtray_error *err)
+{
+    const char *path = ot_conf_text(conf, "sink.token_file");
+    if (path == NULL || path[0] == '\0')
+        return 0;
+    const char *other =
+        url->user != NULL ? "the user in sink.url"
+        : given->mechanism && !is(rk, "sasl.mechanisms", "OAUTHBEARER")
+            ? "kafka.sasl.mechanism"
+        : is(rk, "sasl.oauthbearer.method", "oidc")
+            ? "kafka.sasl.oauthbearer.method"
+        : has(rk, "sasl.oauthbearer.config") ? "kafka.sasl.oauthbearer.config"
+                                             : NULL;
+    if (other != NULL)
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "sink.token_file is one login and %s another: take one "
+                       "of them out",
+                       other);
+    given->mechanism = given->tokens = true;
+    int code = set(rk, "sasl.mechanism", "OAUTHBEARER", err);
+    return code != 0 ? code : ot_kafka_token_use(rk, path, err);
+}
+
 /* Decides between plain text and TLS once everything else is known. */
 static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
                         bool verify, bool given, bool login,
@@ -351,12 +384,6 @@ static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
                                    : "plaintext";
     return set(rk, "security.protocol", protocol, err);
 }
-
-/* What was given that decides about others. */
-struct given {
-    bool protocol;
-    bool mechanism;
-};
 
 static int find_given(void *ctx, const char *name, const char *value)
 {
@@ -446,10 +473,12 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
     if (code == 0)
         ot_conf_each_passed(conf, "kafka.", find_given, &given);
     if (code == 0)
+        code = set_tokens(rk, conf, url, &given, err);
+    if (code == 0)
         code = set_protocol(rk, url, verify, given.protocol,
                             given.mechanism || url->user != NULL, err);
     if (code == 0)
-        code = check_login(rk, url, given.mechanism, err);
+        code = check_login(rk, url, &given, err);
     if (code == 0)
         code = set_authorities(rk, err);
     if (code == 0)

@@ -46,8 +46,12 @@ int ot_kafka_tool_new(rd_kafka_t **out, rd_kafka_type_t type,
         rc = set(kafka, settings[i][0], settings[i][1], err);
     if (rc == 0) {
         *out = rd_kafka_new(type, kafka, text, sizeof(text));
-        if (*out != NULL)
+        if (*out != NULL) {
+            /* Tokens are got on librdkafka's own thread: see new_producer. */
+            rd_kafka_error_destroy(
+                rd_kafka_sasl_background_callbacks_enable(*out));
             return 0;
+        }
         rc = ot_fail(err, OUTTRAY_E_CONF, "%s", text);
     }
     rd_kafka_conf_destroy(kafka);

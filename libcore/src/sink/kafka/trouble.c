@@ -68,6 +68,14 @@ static const char *split(const char *said, char *host, size_t host_size,
     return said;
 }
 
+/* What token.c has to say stands for itself. */
+static const char *of_token_file(const char *text)
+{
+    const char *at = strstr(text, ": sink.token_file: ");
+
+    return at != NULL ? at + 2 : NULL;
+}
+
 /* "… broker's supported mechanisms: PLAIN,SCRAM-SHA-256" */
 static bool say_mechanisms(const char *text, int n, const char *host,
                            struct ot_kafka_trouble *out)
@@ -98,12 +106,16 @@ static void make_plain(char *text)
 static const char *login_advice(const rd_kafka_conf_t *conf, const char *usual)
 {
     char *mechanism = ot_kafka_setting(conf, "sasl.mechanisms");
+    char *file = ot_kafka_setting(conf, "sasl.oauthbearer.config");
+    bool from_file = file != NULL;
     bool tokens = mechanism != NULL && strcmp(mechanism, "OAUTHBEARER") == 0;
     bool scram = mechanism != NULL && strncmp(mechanism, "SCRAM", 5) == 0;
 
     ot_free(mechanism);
+    ot_free(file);
     if (tokens)
-        return "check kafka.sasl.oauthbearer.*";
+        return from_file ? "check the token in sink.token_file"
+                         : "check kafka.sasl.oauthbearer.*";
     return scram && rd_kafka_version() < 0x020601ff
                ? "check user and password in sink.url; SCRAM with Kafka 4 "
                  "needs librdkafka 2.6.1"
@@ -130,10 +142,12 @@ void ot_kafka_trouble_of(rd_kafka_resp_err_t err, const char *said,
     char host[80];
     int n;
     const char *text = split(said, host, sizeof(host), &n);
-    const char *words = known_words(text);
+    const char *token = of_token_file(said);
+    const char *words = token != NULL ? token : known_words(text);
     const char *advice = ot_kafka_classify(err)->advice;
     const char *colon = host[0] != '\0' ? ": " : "";
 
+    out->of_token = token != NULL;
     out->lasting = words != NULL || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                    err == RD_KAFKA_RESP_ERR__SSL;
     if (words == NULL && certificate[0] != '\0' &&

@@ -9,6 +9,7 @@
 struct ot_kafka_trouble {
     char text[256]; /* "host:port: what is wrong: what to do" */
     bool lasting;   /* a matter of settings: waiting does not help */
+    bool of_token;  /* seen in sink.token_file, not at a broker */
 };
 
 /* What an error event tells. certificate: what ot_kafka_trouble_certificate

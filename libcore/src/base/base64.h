@@ -1,6 +1,6 @@
 /* base64.h - bytes in JSON. [RFC 4648, section 4] */
-#ifndef OT_CLI_BASE64_H
-#define OT_CLI_BASE64_H
+#ifndef OT_BASE64_H
+#define OT_BASE64_H
 
 #include "base/base.h"
 
