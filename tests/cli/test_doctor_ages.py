@@ -6,6 +6,7 @@ so it is their limits that are moved: they are settings."""
 import contextlib
 import re
 import socket
+import sqlite3
 import struct
 import time
 
@@ -13,12 +14,30 @@ import psycopg
 import pytest
 from database import Database
 
-pytestmark = pytest.mark.parametrize("store_url", ["pg"], indirect=True)
+on_a_server = pytest.mark.parametrize("store_url", ["pg"], indirect=True)
 
 
 @pytest.fixture
 def query(shop):
-    return Database(shop.url).query
+    """{o} stands for the outbox; times of SQLite are numbers."""
+
+    def of_file(sql):
+        path = shop.url.removeprefix("sqlite://")
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as own:
+            return own.execute(sql.replace("{o}", "outtray_")).fetchall()
+
+    def of_server(sql):
+        return Database(shop.url).query(sql.replace("{o}", "outtray."))
+
+    return of_file if shop.url.startswith("sqlite:") else of_server
+
+
+@pytest.fixture
+def ago(shop):
+    """An expression of SQL for so many hours ago."""
+    if shop.url.startswith("sqlite:"):
+        return lambda hours: f"(unixepoch() - {hours} * 3600) * 1000000"
+    return lambda hours: f"now() - interval '1 hour' * ({hours})"
 
 
 def finding(shop, check, **settings):
@@ -33,6 +52,7 @@ def finding(shop, check, **settings):
     return (bad[0]["level"], bad[0]["text"], bad[0]["fix"]) if bad else None
 
 
+@on_a_server
 def test_limits_of_the_settings(shop):
     said = {
         row["key"]: row["value"]
@@ -45,6 +65,7 @@ def test_limits_of_the_settings(shop):
     }
 
 
+@on_a_server
 def test_old_snapshot(shop, query):
     with contextlib.closing(psycopg.connect(shop.url)) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -58,6 +79,7 @@ def test_old_snapshot(shop, query):
         assert finding(shop, "snapshots", doctor_snapshot_age_ms="1ms") is None
 
 
+@on_a_server
 def test_open_transaction(shop):
     with psycopg.connect(shop.url, application_name="till") as writer:
         writer.execute("SELECT outtray.enqueue('t', 'x')")
@@ -71,6 +93,7 @@ def test_open_transaction(shop):
         assert finding(shop, "writers", doctor_transaction_age_ms="1ms") is None
 
 
+@on_a_server
 def test_forgotten_prepared_transaction(shop, query):
     with psycopg.connect(shop.url, autocommit=True) as writer:
         writer.execute("BEGIN")
@@ -125,6 +148,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
+@on_a_server
 def test_replication_slot_that_nobody_uses(shop, query):
     name = "lost_" + shop.url.rpartition("/")[2]
     query(f"SELECT pg_create_physical_replication_slot('{name}', true)")
@@ -155,59 +179,76 @@ def test_replication_slot_that_nobody_uses(shop, query):
         )
 
 
-def grow_older(query, age):
-    query(f"UPDATE outtray.event SET created_at = now() - interval '{age}'")
-
-
-def test_delivered_events_that_stay(shop, query):
+def test_delivered_events_that_stay(shop, query, ago):
     shop.load([{"topic": "t", "payload": {}}] * 3)
     shop.relay("null:")
     off = {"prune_enabled": "false"}
     hour = {"prune_retention_ms": "1h"}
-    for age, settings, words in (
-        ("26 hours", {}, None),  # 24 h, and a tenth
-        ("27 hours", {}, "kept longer than prune.retention_ms"),
-        ("119 minutes", hour, None),  # at least an hour more
-        ("122 minutes", hour, "kept longer than prune.retention_ms"),
-        ("6 days 23 hours", off, None),
-        ("7 days 1 hour", off, "prune.enabled is off"),
+    for hours, settings, words in (
+        (26, {}, None),  # 24 h, and a tenth
+        (27, {}, "kept longer than prune.retention_ms"),
+        (1.98, hour, None),  # at least an hour more
+        (2.05, hour, "kept longer than prune.retention_ms"),
+        (7 * 24 - 1, off, None),
+        (7 * 24 + 1, off, "prune.enabled is off"),
     ):
-        grow_older(query, age)
+        query(f"UPDATE {{o}}event SET created_at = {ago(hours)}")
         found = finding(shop, "retention", **settings)
         if words is None:
-            assert found is None, age
+            assert found is None, hours
         else:
-            assert found[0] == "warning" and words in found[1], age
+            assert found[0] == "warning" and words in found[1], hours
             assert found[2] == "outtray prune"
-    grow_older(query, "8 days")
     shop.run("prune")
     assert finding(shop, "retention") is None
-    assert query("SELECT count(*) FROM outtray.event") == [(0,)]
+    assert query("SELECT count(*) FROM {o}event") == [(0,)]
 
 
-def test_what_is_kept_for_a_reason(shop, query):
+def test_what_is_kept_for_a_reason(shop, query, ago):
     """Dead, or not delivered yet: it is told as what it is."""
+    assert finding(shop, "dead") is None and finding(shop, "lease") is None
     shop.enqueue("t")
     shop.relay("fault:?script=reject")
-    grow_older(query, "30 days")
-    query("UPDATE outtray.held SET last_error_at = '2020-02-02 12:00Z'")
+    query(f"UPDATE {{o}}event SET created_at = {ago(30 * 24)}")
+    query(f"UPDATE {{o}}held SET last_error_at = {ago(20 * 24 + 5.5)}")
     assert finding(shop, "retention") is None
     level, text, _ = finding(shop, "dead")
-    assert level == "warning" and "the first since 2020-02-02" in text
+    since = "first for 20 d"
+    if not shop.url.startswith("sqlite:"):
+        ((at,),) = query("SELECT date_trunc('second', last_error_at)::text FROM {o}held"
+                         " WHERE state = 'dead'")  # fmt: skip
+        since = f"first since {at}"
+    assert (level, text) == (
+        "warning",
+        f"1 dead events in subscription main, the {since}",
+    )
     shop.enqueue("t")
-    grow_older(query, "3 days 2 hours")
-    query("UPDATE outtray.cursor SET owner = gen_random_uuid(), "
-          "lease_expires_at = now() - interval '2 days'")  # fmt: skip
-    assert finding(shop, "retention") is None
+    query(f"UPDATE {{o}}event SET created_at = {ago(3 * 24 + 2.5)}")
     level, text, _ = finding(shop, "lease")
-    assert level == "FAILED" and "the oldest for 3 days 02:" in text
-    assert re.search(r"ran out 2 days (00:\d\d:\d\d )?ago", text)
+    assert level == "FAILED" and text.endswith("the lease is free")
+    owner = "'0190a8c0-0000-7000-8000-000000000000'"
+    query(f"UPDATE {{o}}cursor SET owner = {owner}, lease_expires_at = {ago(50.5)}")
+    assert finding(shop, "retention") is None
+    level, text, fix = finding(shop, "lease")
+    assert level == "FAILED" and fix == "outtray relay"
+    assert re.search(r"1 events are pending, the oldest for (3 days 02:|3 d 2 h)", text)
+    assert re.search(r"ran out (2 days 02:\d\d:\d\d|2 d 2 h) ago", text)
+    # A live lease is a relay; a pause is somebody's wish.
+    query(f"UPDATE {{o}}cursor SET lease_expires_at = {ago(-0.5)}")
+    assert finding(shop, "lease") is None
+    query("UPDATE {o}cursor SET paused = true")
+    assert finding(shop, "lease") == (
+        "warning",
+        "subscription main is paused, 1 events are pending",
+        "outtray resume",
+    )
 
 
-def test_lease_that_ends_too_late(shop, query):
+def test_lease_that_ends_too_late(shop, query, ago):
     shop.relay("null:")
-    for ahead, level in (("59 minutes", None), ("61 minutes", "FAILED")):
-        query("UPDATE outtray.cursor SET owner = gen_random_uuid(), "
-              f"lease_expires_at = clock_timestamp() + interval '{ahead}'")  # fmt: skip
+    owner = "'0190a8c0-0000-7000-8000-000000000000'"
+    for ahead, level in ((59 / 60, None), (62 / 60, "FAILED")):
+        query(f"UPDATE {{o}}cursor SET owner = {owner}, "
+              f"lease_expires_at = {ago(-ahead)}")  # fmt: skip
         found = finding(shop, "cursor")
         assert (found and found[0]) == level, ahead

@@ -55,6 +55,9 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     a->busy_ms = (int)(ot_conf_us(conf, "store.connect_timeout_ms") / 1000);
     a->max_payload_bytes =
         (size_t)ot_conf_int(conf, "enqueue.max_payload_bytes");
+    a->retention_us = ot_conf_bool(conf, "prune.enabled")
+                          ? ot_conf_us(conf, "prune.retention_ms")
+                          : -1;
     code = ot_sqlite_db_init(&a->db, ot_conf_secret(conf, "store.url"),
                              ot_conf_text(conf, "store.outbox"), err);
     /* A file that is not there yet is no error: init makes it. */

@@ -13,6 +13,7 @@ struct admin {
     int busy_ms;
     bool checked; /* an outbox of a version that fits is there */
     size_t max_payload_bytes;
+    int64_t retention_us; /* what doctor compares with; -1: nothing is pruned */
     struct ot_sqlite_low low;
     struct ot_sqlite_insert insert;
 };
@@ -42,9 +43,10 @@ int sqlite_admin_doctor(struct ot_admin *, ot_finding_fn *each, void *ctx,
                         struct outtray_error *err);
 int sqlite_admin_obstacles(struct ot_admin *, ot_finding_fn *each, void *ctx,
                            struct outtray_error *err);
-/* shape.c: findings about what somebody altered by hand */
+/* shape.c: findings about what somebody altered by hand; *errors: how many of
+ * them are errors */
 int sqlite_admin_shape(struct admin *, ot_finding_fn *each, void *ctx,
-                       struct outtray_error *err);
+                       int *errors, struct outtray_error *err);
 /* status.c */
 int sqlite_admin_status(struct ot_admin *, const char *subscription,
                         ot_status_fn *each, void *ctx,

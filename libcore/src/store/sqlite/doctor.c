@@ -10,6 +10,7 @@
 
 #define WAL_LARGE (64 << 20)
 #define WRITER_MS 1000 /* longer than any commit should keep the lock */
+#define HOUR_US   INT64_C(3600000000)
 
 /* The folder must be writable as well: -wal and -shm are made there. */
 static bool writable(const struct ot_sqlite_db *db, bool *folder)
@@ -56,6 +57,8 @@ struct exam {
     struct outtray_error *err;
     char text[512];
     char fix[512];
+    bool dead;  /* told of dead events */
+    bool alone; /* told that nobody relays */
 };
 
 static int found(struct exam *x, enum ot_level level, const char *check,
@@ -267,6 +270,131 @@ static int exam_version_edited(struct exam *x)
     return found(x, OT_ERROR, "version-edited", true);
 }
 
+/* --- how it is going ------------------------------------------------------ */
+
+/* A time; 0: there is none. */
+static int time_of(struct exam *x, enum ot_sql which, const char *subscription,
+                   int64_t *out)
+{
+    struct ot_sqlite_db *db = &x->a->db;
+    sqlite3_stmt *s = ot_sqlite_stmt(db, which, x->err);
+    int code;
+
+    *out = 0;
+    if (s == NULL)
+        return x->err->code;
+    if (subscription != NULL)
+        ot_sqlite_bind_text(db, s, 1, subscription);
+    code = ot_sqlite_step(db, s, x->err);
+    if (code == 1)
+        *out = db->f.column_int64(s, 0);
+    db->f.reset(s);
+    return code < 0 ? code : 0;
+}
+
+static int exam_dead(struct exam *x, const struct ot_status *st)
+{
+    long long n = (long long)st->held[OT_HELD_DEAD];
+    char text[32];
+    int64_t since;
+    int code;
+
+    if (n == 0)
+        return 0;
+    code = time_of(x, OT_SQL_DEAD_SINCE, st->subscription, &since);
+    if (code != 0)
+        return code;
+    TEXT(x, "%lld dead events in subscription %s, the first for %s", n,
+         st->subscription, ot_duration_text(ot_wall_us() - since, text));
+    FIX(x, "outtray dead; then outtray redrive, or outtray skip");
+    x->dead = true;
+    return found(x, OT_WARN, "dead", true);
+}
+
+static int exam_lease(struct exam *x, const struct ot_status *st)
+{
+    char lag[32], gone[32];
+
+    if (st->pending == 0 ||
+        (!st->paused && st->owner[0] != '\0' && st->lease_left_us > 0))
+        return 0;
+    x->alone = true;
+    if (st->paused) {
+        TEXT(x, "subscription %s is paused, %lld events are pending",
+             st->subscription, (long long)st->pending);
+        FIX(x, "outtray resume");
+        return found(x, OT_WARN, "lease", true);
+    }
+    TEXT(x,
+         "no relay runs for subscription %s: %s%lld events are pending, the "
+         "oldest for %s; the lease %s%s%s",
+         st->subscription, st->pending_is_estimate ? "about " : "",
+         (long long)st->pending, ot_duration_text(st->oldest_age_us, lag),
+         st->owner[0] == '\0' ? "is free" : "ran out ",
+         st->owner[0] == '\0' ? "" : ot_duration_text(-st->lease_left_us, gone),
+         st->owner[0] == '\0' ? "" : " ago");
+    FIX(x, "outtray relay");
+    return found(x, OT_ERROR, "lease", true);
+}
+
+static int exam_subscription(void *ctx, const struct ot_status *st)
+{
+    struct exam *x = ctx;
+    int code = exam_dead(x, st);
+
+    return code == 0 ? exam_lease(x, st) : code;
+}
+
+static int exam_retention(struct exam *x)
+{
+    bool on = x->a->retention_us >= 0;
+    int64_t since, age_us, most_us = 7 * 24 * HOUR_US;
+    char text[32];
+    int code = time_of(x, OT_SQL_KEPT_SINCE, NULL, &since);
+
+    if (code != 0)
+        return code;
+    if (on) {
+        int64_t more_us = x->a->retention_us / 10;
+
+        most_us = x->a->retention_us + (more_us > HOUR_US ? more_us : HOUR_US);
+    }
+    age_us = ot_wall_us() - since;
+    if (since == 0 || age_us <= most_us) {
+        TEXT(x, "delivered events go when they should");
+        return found(x, OT_INFO, "retention", false);
+    }
+    ot_duration_text(age_us, text);
+    if (on)
+        TEXT(x,
+             "delivered events are kept longer than prune.retention_ms: the "
+             "oldest for %s",
+             text);
+    else
+        TEXT(x,
+             "prune.enabled is off and the oldest delivered event was kept "
+             "for %s: the file grows",
+             text);
+    FIX(x, "outtray prune");
+    return found(x, OT_WARN, "retention", true);
+}
+
+static int exam_going(struct exam *x)
+{
+    int code =
+        sqlite_admin_status(&x->a->base, NULL, exam_subscription, x, x->err);
+
+    if (code == 0 && !x->dead) {
+        TEXT(x, "no event is dead");
+        code = found(x, OT_INFO, "dead", false);
+    }
+    if (code == 0 && !x->alone) {
+        TEXT(x, "a relay runs, or nothing is pending");
+        code = found(x, OT_INFO, "lease", false);
+    }
+    return code == 0 ? exam_retention(x) : code;
+}
+
 int sqlite_admin_doctor(struct ot_admin *a, ot_finding_fn *each, void *ctx,
                         struct outtray_error *err)
 {
@@ -276,14 +404,15 @@ int sqlite_admin_doctor(struct ot_admin *a, ot_finding_fn *each, void *ctx,
     };
     struct exam x = {.a = admin_of(a), .each = each, .ctx = ctx, .err = err};
     struct outtray_error why;
-    int code = sqlite_admin_connect(x.a, err);
+    int errors, code = sqlite_admin_connect(x.a, err);
 
     for (size_t i = 0; code == 0 && i < OT_COUNT(exams); i++)
         code = exams[i](&x);
     if (code != 0 ||
         ot_sqlite_db_check_version(&x.a->db, OT_SQLITE_SCHEMA - 1, &why) != 0)
         return code;
-    return sqlite_admin_shape(x.a, each, ctx, err);
+    code = sqlite_admin_shape(x.a, each, ctx, &errors, err);
+    return code == 0 && errors == 0 ? exam_going(&x) : code;
 }
 
 /* Whoever can begin to write keeps nobody from it. */

@@ -179,17 +179,19 @@ static int make_model(struct admin *a, struct ot_sqlite_db *model,
 }
 
 int sqlite_admin_shape(struct admin *a, ot_finding_fn *each, void *ctx,
-                       struct outtray_error *err)
+                       int *errors, struct outtray_error *err)
 {
     struct ot_sqlite_db model;
-    int errors = 0, code = make_model(a, &model, err);
+    int code = make_model(a, &model, err);
+
+    *errors = 0;
 
     for (const struct check *c = shape; code == 0 && c->name != NULL; c++)
-        code = run_check(&model, c, each, ctx, &errors, err);
+        code = run_check(&model, c, each, ctx, errors, err);
     /* These need what those look for. */
     for (const struct check *c = contents;
-         code == 0 && errors == 0 && c->name != NULL; c++)
-        code = run_check(&model, c, each, ctx, &errors, err);
+         code == 0 && *errors == 0 && c->name != NULL; c++)
+        code = run_check(&model, c, each, ctx, errors, err);
     model.f.close_v2(model.c);
     return code;
 }
