@@ -40,7 +40,7 @@ def program(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("style", "limit"), [("$", 3890), ("literal", 7510)])
+@pytest.mark.parametrize(("style", "limit"), [("$", 4460), ("literal", 7490)])
 def test_instructions_of_own_code(style, limit, folder, program):
     env = lua_modules.paths("lua5.4", folder)
 

@@ -18,18 +18,20 @@ static void add_hex(struct ot_buffer *out, struct ot_slice bytes)
 {
     static const char digits[] = "0123456789abcdef";
     char chunk[512];
-    size_t n = 0;
+    const char *p = bytes.p;
 
-    for (size_t i = 0; i < bytes.n; i++) {
-        unsigned char c = (unsigned char)bytes.p[i];
-        chunk[n++] = digits[c >> 4];
-        chunk[n++] = digits[c & 15];
-        if (n == sizeof(chunk)) {
-            ot_buffer_add(out, chunk, n);
-            n = 0;
+    for (size_t left = bytes.n; left > 0;) {
+        size_t n = left < sizeof(chunk) / 2 ? left : sizeof(chunk) / 2;
+
+        for (size_t i = 0; i < n; i++) {
+            unsigned char c = (unsigned char)p[i];
+            chunk[2 * i] = digits[c >> 4];
+            chunk[2 * i + 1] = digits[c & 15];
         }
+        ot_buffer_add(out, chunk, 2 * n);
+        p += n;
+        left -= n;
     }
-    ot_buffer_add(out, chunk, n);
 }
 
 /* '…' with every quote doubled. */
