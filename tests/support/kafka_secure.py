@@ -28,7 +28,8 @@ LISTENERS = {
     "PLAINLOGIN": "SASL_PLAINTEXT",
 }
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
-USERS = {name: f"{name}'s seCret" for name in ("anna", "ben", "zoe")}  # of PLAIN
+USERS = {name: f"{name}'s seCret" for name in ("anna", "ben", "zoe")}
+USERS["relay"] = "s/ecret"  # that docs/sinks.md names
 
 
 class SecureKafka:
