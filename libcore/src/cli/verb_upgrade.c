@@ -96,8 +96,9 @@ const struct ot_cli_verb ot_cli_verb_upgrade = {
     .summary = "bring an outbox to the schema of this program",
     .purpose =
         "Runs the numbered migrations that are missing, forward only, under an "
-        "advisory lock, each in its transaction. Relays of the version before "
-        "go on meanwhile: a relay works with schema N and N-1.",
+        "advisory lock, each in its transaction. Upgrade every relay's "
+        "program first: it works with the schema before its own as well, but "
+        "with none that is newer.",
     .options = options,
     .example = "outtray upgrade --plan\n"
                "outtray upgrade --sql > migration.sql",
