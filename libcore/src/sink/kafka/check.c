@@ -8,6 +8,9 @@
 /* For the producer to go. A program that ends before it has gone would take
  * the ground from under its threads. */
 static const int64_t END_US = 3000000;
+/* Once every broker has refused: somebody waits, and one that comes up just
+ * now is found by the next check. */
+static const int64_t DOWN_US = 2000000;
 
 struct check {
     struct ot_kafka *sink;
@@ -15,6 +18,7 @@ struct check {
     rd_kafka_resp_err_t err; /* the trouble that tells most */
     struct ot_kafka_trouble trouble;
     char certificate[160];
+    int64_t down_us; /* since when no broker is left to try; 0: some are */
 };
 
 static int rank(rd_kafka_resp_err_t err, const struct ot_kafka_trouble *trouble)
@@ -37,6 +41,8 @@ static void hear_error(struct check *c, rd_kafka_resp_err_t err,
 {
     struct ot_kafka_trouble trouble;
 
+    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && c->down_us == 0)
+        c->down_us = ot_now_us();
     ot_kafka_trouble_of(err, said, c->certificate, c->sink->settings, &trouble);
     if (rank(err, &trouble) < rank(c->err, &c->trouble))
         return;
@@ -125,6 +131,8 @@ static int wait_for_answer(struct check *c, const struct ot_wake *wake,
             return code;
         }
         int64_t left_us = until_us - ot_now_us();
+        if (c->down_us != 0 && left_us > c->down_us + DOWN_US - ot_now_us())
+            left_us = c->down_us + DOWN_US - ot_now_us();
         if (left_us <= 0 || c->trouble.lasting)
             return fail_unreachable(c, timeout_ms, err);
         struct pollfd p = {.fd = wake->read_fd, .events = POLLIN};

@@ -43,6 +43,8 @@ static int wait_for_result(rd_kafka_queue_t *queue, const char *name,
                        "topic %s: no answer from the broker within %d ms", name,
                        timeout_ms);
     why = result_of(event, &text);
+    if (why == RD_KAFKA_RESP_ERR__TIMED_OUT)
+        text = "no broker can be reached, or none of them is the controller";
     if (why == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
         rc = ot_fail(err, OUTTRAY_E_EXISTS, "topic %s exists already", name);
     else if (why != RD_KAFKA_RESP_ERR_NO_ERROR)

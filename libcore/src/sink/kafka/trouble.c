@@ -33,6 +33,9 @@ static const struct {
     {"alert certificate unknown", refuses_certificate},
     {"alert certificate expired", refuses_certificate},
     {"alert unsupported certificate", refuses_certificate},
+    {"Invalid response size",
+     "what listens there is no Kafka broker: check the port in sink.url, and "
+     "kafka.security.protocol"},
     {"not valid in current SASL state",
      "asks for no login on this port: take the user out of sink.url, or check "
      "the port"},
