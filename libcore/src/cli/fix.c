@@ -23,6 +23,16 @@ static void add_quoted(struct ot_buffer *b, const char *text)
     ot_buffer_putc(b, '\'');
 }
 
+/* As it was typed, without its password. */
+static void add_url(struct ot_buffer *b, const char *typed)
+{
+    struct ot_buffer shown = {0};
+    ot_url_print(typed, &shown);
+    b->failed |= shown.failed;
+    add_quoted(b, shown.failed ? "" : shown.p);
+    ot_buffer_free(&shown);
+}
+
 const char *ot_cli_same(struct ot_cli *cli)
 {
     static const char *const names[] = {"config", "store", "outbox",
@@ -33,9 +43,10 @@ const char *ot_cli_same(struct ot_cli *cli)
         if (value == NULL)
             continue;
         ot_buffer_printf(&cli->same, " --%s ", names[i]);
-        char *shown = i == 1 ? ot_cli_url_text(cli, "store.url") : NULL;
-        add_quoted(&cli->same, shown != NULL ? shown : value);
-        ot_free(shown);
+        if (i == 1)
+            add_url(&cli->same, value);
+        else
+            add_quoted(&cli->same, value);
     }
     return cli->same.p != NULL && !cli->same.failed ? cli->same.p : "";
 }
@@ -43,6 +54,18 @@ const char *ot_cli_same(struct ot_cli *cli)
 const char *ot_cli_sink_hint(const struct ot_cli *cli)
 {
     return ot_conf_is_set(cli->conf, "sink.url") ? "" : " --sink URL";
+}
+
+/* check has to look at the sink as well. */
+static const char *same_for(struct ot_cli *cli, const char *verb)
+{
+    const char *same = ot_cli_same(cli);
+    const char *sink = ot_cli_get(cli, "sink");
+    if (sink == NULL || strcmp(verb, "check") != 0)
+        return same;
+    ot_buffer_puts(&cli->same, " --sink ");
+    add_url(&cli->same, sink);
+    return cli->same.failed ? "" : cli->same.p;
 }
 
 static const char *command_for(int code)
@@ -98,15 +121,24 @@ static bool on_file(const struct ot_cli *cli)
     return strncmp(url, "sqlite:", 7) == 0;
 }
 
+static bool is_demo(const struct ot_cli *cli)
+{
+    return cli->verb != NULL && strcmp(cli->verb->name, "demo") == 0;
+}
+
 void ot_cli_usual_fix(struct ot_cli *cli, int code, char *out, size_t size)
 {
     const char *verb = command_for(code);
     const char *text = code == OUTTRAY_E_STORE_PERMISSION && on_file(cli)
                            ? "chmod or chown the file and its folder"
                            : text_for(code);
+    /* An outbox cannot be made in it yet, and the demo makes its own. */
+    if (code == OUTTRAY_E_STORE_NO_SCHEMA &&
+        (strcmp(cli->err.sqlstate, "3D000") == 0 || is_demo(cli)))
+        return;
     if (text != NULL)
         snprintf(out, size, "%s", text);
     else if (verb != NULL && cli->verb != NULL &&
              strncmp(cli->verb->name, verb, strlen(cli->verb->name)) != 0)
-        snprintf(out, size, "outtray %s%s", verb, ot_cli_same(cli));
+        snprintf(out, size, "outtray %s%s", verb, same_for(cli, verb));
 }

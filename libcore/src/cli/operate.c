@@ -163,6 +163,7 @@ static void report(struct ot_cli *cli, enum ot_verb verb, int64_t n, bool dry,
 {
     const char *subscription = ot_conf_text(cli->conf, "relay.subscription");
     const char *name = ot_verb_name(verb);
+    bool now = applied || n == 0;
     char text[32];
     if (cli->json) {
         json_t *events = n >= 0 ? json_integer((json_int_t)n) : NULL;
@@ -172,14 +173,17 @@ static void report(struct ot_cli *cli, enum ot_verb verb, int64_t n, bool dry,
         return;
     }
     if (n >= 0)
-        ot_out(cli, "%s: %s %s%s\n", name, ot_number_text(n, text),
-               ot_events_word(n), dry ? " would be" : "");
+        ot_out(cli, "%s %s %s%s\n", ot_number_text(n, text), ot_events_word(n),
+               dry   ? "would be "
+               : now ? ""
+                     : "to be ",
+               verb == OT_SKIP ? "skipped" : "redriven");
     else
-        ot_out(cli, "%s: subscription %s\n", name, subscription);
-    if (!dry && n != 0)
-        ot_say(cli, "%s",
-               applied ? "done, no relay runs"
-                       : "the relay that runs carries it out");
+        ot_out(cli, "subscription %s %s%s\n", subscription,
+               applied ? "" : "to be ",
+               verb == OT_PAUSE ? "paused" : "resumed");
+    if (!dry && !now)
+        ot_say(cli, "the relay that runs carries it out");
 }
 
 int ot_operate_events(struct ot_cli *cli, enum ot_verb verb, int argc,

@@ -150,9 +150,9 @@ static void say_last_words(struct ot_stalls *stalls, const struct ot_status *s,
     char text[32];
     if (report->json == NULL || strcmp(report->reason, "none") == 0)
         return;
-    ot_stalls_say(stalls, "last_report", "%s before, it said: %s: %s",
+    ot_stalls_say(stalls, "last_report", "its last report, %s ago: %s%s%s",
                   ot_duration_text(s->report_age_us, text), report->reason,
-                  report->detail);
+                  report->detail[0] != '\0' ? ": " : "", report->detail);
 }
 
 static void say_owner_gone(struct ot_stalls *stalls, const struct ot_status *s,

@@ -131,8 +131,20 @@ static void report_one(struct ot_cli *cli, const struct outtray_event *e)
                                    ot_json_text(ot_slice(e->id.p, e->id.n))));
     else
         ot_out(cli, "%.*s\n", (int)e->id.n, e->id.p);
-    ot_next(cli, "outtray relay%s --sink stdout: --until-empty",
-            ot_cli_same(cli));
+    /* Where a sink is set, stdout: would take its events away from it. */
+    ot_next(cli, "outtray relay%s%s", ot_cli_same(cli),
+            ot_conf_is_set(cli->conf, "sink.url")
+                ? ""
+                : " --sink stdout: --until-empty");
+}
+
+/* There is only one: its number says nothing. */
+static void without_number(struct outtray_error *err)
+{
+    static const char number[] = "event 0: ";
+    const size_t n = sizeof number - 1;
+    if (strncmp(err->text, number, n) == 0)
+        memmove(err->text, err->text + n, strlen(err->text + n) + 1);
 }
 
 static int enqueue_one(struct ot_cli *cli, int argc, char **argv)
@@ -162,6 +174,8 @@ static int enqueue_one(struct ot_cli *cli, int argc, char **argv)
         rc = insert(cli, &e, 1);
     if (rc == 0)
         report_one(cli, &e);
+    else
+        without_number(&cli->err);
     ot_free(headers);
     ot_buffer_free(&payload);
     return rc;
@@ -256,8 +270,9 @@ static int enqueue_many(struct ot_cli *cli, int argc)
         } else {
             (void)cli->admin->ops->end(cli->admin, false, NULL);
             if (strcmp(outtray_error_class(rc), "EVENT") == 0)
-                ot_cli_fix(cli, "the same again once it is mended: nothing was "
-                                "enqueued");
+                ot_cli_fix(cli,
+                           "correct the line and send all of it again: nothing "
+                           "was enqueued");
         }
     }
     ot_batch_clear(load.batch);

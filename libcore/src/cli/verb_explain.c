@@ -105,7 +105,8 @@ static void explain_error(struct reasons *r)
     const struct ot_held *h = &r->info->held;
     char text[32];
     if (h->attempts > 0)
-        say(r, "attempts", "it failed %u times by itself", h->attempts);
+        say(r, "attempts", "it failed %u %s of its own", h->attempts,
+            h->attempts == 1 ? "time" : "times");
     if (r->info->error != NULL)
         say(r, "last_error", "the last error was: %s (%s)", r->info->error,
             h->last_error_us != 0 ? ot_time_text(h->last_error_us, text)

@@ -28,7 +28,8 @@ static int run(struct ot_cli *cli, int argc, char **argv)
         names[n] = ot_cli_verbs[n]->name;
     names[n] = NULL;
     const char *near = ot_cli_nearest(argv[0], names);
-    ot_cli_fix(cli, "outtray help %s", near != NULL ? near : "");
+    ot_cli_fix(cli, "outtray help%s%s", near != NULL ? " " : "",
+               near != NULL ? near : "");
     return ot_fail(&cli->err, OUTTRAY_E_MISUSE, "there is no verb %s%s%s%s",
                    argv[0], near != NULL ? ", did you mean " : "",
                    near != NULL ? near : "", near != NULL ? "?" : "");

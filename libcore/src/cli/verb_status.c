@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/event_out.h"
 #include "cli/signals.h"
 #include "cli/stalls.h"
 
@@ -92,11 +93,11 @@ static void print_relay(struct ot_cli *cli, const struct ot_status *s,
                              json_object_get(r->json, names[i]))));
         ot_out(cli, ",");
     }
-    ot_out(cli, " process %lld, %.1f events/s, said %s ago%s\n",
+    ot_out(cli, " process %lld, %.1f events/s, %s %s ago\n",
            (long long)json_integer_value(json_object_get(r->json, "pid")),
            json_number_value(json_object_get(r->json, "rate")),
-           ot_duration_text(s->report_age_us, age),
-           r->live ? "" : " and not any more");
+           r->live ? "reported" : "last seen",
+           ot_duration_text(s->report_age_us, age));
 }
 
 static json_int_t integer_of(const json_t *object, const char *name)
@@ -158,6 +159,40 @@ static void print_one(struct ot_cli *cli, const struct ot_status *s,
     print_broker(cli, r);
 }
 
+/* Events that were tried and did not go: what the oldest of them met. */
+static int say_held(struct ot_stalls *stalls, const struct ot_status *s)
+{
+    static const enum ot_held_state states[] = {OT_HELD_WAITING,
+                                                OT_HELD_RETRYING};
+    struct ot_cli *cli = stalls->cli;
+    char number[32];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < OT_COUNT(states); i++) {
+        struct ot_event_copy first = {0};
+        struct ot_event_query query = {.subscription = s->subscription,
+                                       .held_only = true,
+                                       .held_state = (int)states[i],
+                                       .limit = 1};
+        if (s->held[states[i]] == 0)
+            continue;
+        rc = cli->admin->ops->events(cli->admin, &query, ot_event_copy_first,
+                                     &first, &cli->err);
+        if (rc == 0 && first.memory != NULL && first.info.error != NULL) {
+            ot_stalls_say(stalls, ot_held_state_name(states[i]),
+                          "%s %s %s, the first is event %lld: %s",
+                          ot_number_text(s->held[states[i]], number),
+                          ot_events_word(s->held[states[i]]),
+                          ot_held_state_name(states[i]),
+                          (long long)first.info.event.seq, first.info.error);
+            if (cli->fix[0] == '\0')
+                ot_cli_fix(cli, "outtray explain%s %lld", ot_cli_same(cli),
+                           (long long)first.info.event.seq);
+        }
+        ot_event_copy_free(&first);
+    }
+    return rc;
+}
+
 static int each_status(void *ctx, const struct ot_status *s)
 {
     struct report *report = ctx;
@@ -168,6 +203,7 @@ static int each_status(void *ctx, const struct ot_status *s)
         return rc;
     ot_cli_report_read(&said, s);
     (void)ot_stalls_subscription(&stalls, s);
+    rc = say_held(&stalls, s);
     report->n++;
     report->dead += s->held[OT_HELD_DEAD];
     report->unowned |= s->owner[0] == '\0' || s->lease_left_us <= 0;
@@ -179,7 +215,7 @@ static int each_status(void *ctx, const struct ot_status *s)
     }
     ot_cli_report_free(&said);
     ot_stalls_free(&stalls);
-    return 0;
+    return rc;
 }
 
 static void print_hint(struct ot_cli *cli, const struct report *report)
@@ -204,7 +240,7 @@ static int print_rows(struct report *report, struct ot_stalls *database)
     int rc = cli->admin->ops->facts(cli->admin, &facts, &cli->err);
     if (rc != 0)
         return rc;
-    if (!cli->json)
+    if (!cli->json && facts.schema_version > 0)
         ot_out(cli, "outbox %s in %s, %s\n", outbox, facts.server, facts.where);
     rc = cli->admin->ops->status(cli->admin, only, each_status, report,
                                  &cli->err);

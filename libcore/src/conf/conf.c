@@ -116,7 +116,10 @@ static int read_secret_file(const char *name, const char *path, char **out,
 
     if (rc != 0) {
         ot_buffer_free(&text);
-        return ot_fail_context(err, rc, "%s", name);
+        return ot_fail_context(err, rc, "%s is to come out of a file%s", name,
+                               strcmp(name, "sink.url") == 0
+                                   ? " (file:///PATH is a file to write to)"
+                                   : "");
     }
     if (text.n > 0 && text.p[text.n - 1] == '\n') /* editors add one */
         text.n--;

@@ -236,8 +236,9 @@ static bool parse(struct parsing *x, const char *text)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return refuse(x, "there is a control character in it");
     if (n == 0)
-        return refuse(x, "it must begin with a scheme, as in postgresql://, "
-                         "sqlite:///, kafka:// or stdout:");
+        return refuse(x, "it must begin with a scheme, as in "
+                         "postgresql://user@host/database, sqlite:shop.db, "
+                         "kafka://host:9092 or stdout:");
     if (!take(x, &x->url->scheme, text, n))
         return false;
     for (char *c = x->url->scheme; *c != '\0'; c++)
@@ -274,13 +275,15 @@ int ot_url_parse(const char *text, struct ot_url *out,
         return 0;
     ot_url_free(out);
     ot_url_print(text, &shown);
+    bool known = scheme_length(text) != 0; /* or all of it is hidden */
     if (x.why == NULL || shown.failed || shown.p == NULL)
         rc = ot_fail_nomem(err);
     else
         rc = ot_fail(err, OUTTRAY_E_URL,
-                     "the URL '%.200s' cannot be "
+                     "the URL%s%.200s%s cannot be "
                      "understood: %s",
-                     shown.p, x.why);
+                     known ? " '" : "", known ? shown.p : "", known ? "'" : "",
+                     x.why);
     ot_buffer_free(&shown);
     return rc;
 }

@@ -55,9 +55,9 @@ static enum ot_policy policy(const struct ot_engine *e, bool has_key)
 static void dead(struct ot_engine *e, uint32_t id, bool holds_key,
                  const struct ot_completion *why)
 {
-    ot_log(e->log, OT_WARN, "engine",
-           "event %lld is dead after %u attempts%s%s",
+    ot_log(e->log, OT_WARN, "engine", "event %lld is dead after %u %s%s%s",
            (long long)ot_item(e, id)->event->seq, ot_item(e, id)->attempts,
+           ot_item(e, id)->attempts == 1 ? "attempt" : "attempts",
            why->reason != NULL ? ": " : "",
            why->reason != NULL ? why->reason : "");
     e->stats.dead++;

@@ -35,7 +35,7 @@ static int choose(const struct outtray_conf *conf, const struct choice **out,
                        "sqlite:///path/to/file.db");
     code = ot_url_parse(text, &url, err);
     if (code != 0)
-        return code;
+        return ot_fail_context(err, code, "store.url");
     for (size_t i = 0; i < OT_COUNT(choices); i++)
         if (strcmp(choices[i].scheme, url.scheme) == 0)
             *out = &choices[i];

@@ -153,7 +153,8 @@ static void clean_up(struct ot_cli *cli, struct demo *demo, int rc)
     outtray_conf_free(demo->conf);
     if (demo->dir[0] == '\0')
         return;
-    if (rc != 0 || ot_cli_has(cli, "keep")) {
+    /* What failed may be in its logs. */
+    if ((rc != 0 && rc != OUTTRAY_E_INTERRUPTED) || ot_cli_has(cli, "keep")) {
         ot_say(cli, "kept: %s", demo->dir);
         return;
     }

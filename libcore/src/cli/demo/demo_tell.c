@@ -57,6 +57,7 @@ static void result_table(struct ot_cli *cli, const struct demo_result *ours,
 void demo_tell(struct ot_cli *cli, const struct demo *demo,
                const struct demo_result *ours, const struct demo_result *naive)
 {
+    char committed[32], lost[32];
     json_t *object;
 
     if (cli->json) {
@@ -71,9 +72,10 @@ void demo_tell(struct ot_cli *cli, const struct demo *demo,
     result_table(cli, ours, naive);
     if (naive != NULL && naive->lost + naive->ghosts + naive->out_of_order > 0)
         ot_out(cli,
-               "\nThe dual write commits, then publishes: of its %lld "
-               "events %lld (%.3f %%) never arrived.\n",
-               (long long)naive->committed, (long long)naive->lost,
+               "\nThe dual write commits, then publishes: of its %s "
+               "events %s (%.3f %%) never arrived.\n",
+               ot_number_text(naive->committed, committed),
+               ot_number_text(naive->lost, lost),
                100.0 * (double)naive->lost /
                    (double)(naive->committed > 0 ? naive->committed : 1));
 }
