@@ -69,8 +69,6 @@ static void test_outcomes(void **state)
             if (strstr(e->reason, cases[i].says) == NULL)
                 fail_msg("\"%s\" does not say \"%s\"", e->reason,
                          cases[i].says);
-        } else {
-            assert_non_null(strchr(e->completion.receipt, '@'));
         }
         /* and the sink goes on */
         add_numbered(r, 3);

@@ -62,6 +62,11 @@ uint64_t ot_hash(struct ot_slice s)
     return h != 0 ? h : 1; /* 0 stands for "no key" */
 }
 
+#define TEN(d) d "0" d "1" d "2" d "3" d "4" d "5" d "6" d "7" d "8" d "9"
+static const char pairs[] = TEN("0") TEN("1") TEN("2") TEN("3") TEN("4")
+    TEN("5") TEN("6") TEN("7") TEN("8") TEN("9");
+#undef TEN
+
 /* From the back, then moved to the front with a copy of a fixed length: the
  * seq of every event that is sent is written so. */
 size_t ot_decimal(char at[20], int64_t v)
@@ -70,12 +75,15 @@ size_t ot_decimal(char at[20], int64_t v)
     char *p = digits + 20;
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
 
-    do
-        *--p = (char)('0' + u % 10);
-    while ((u /= 10) != 0);
+    for (; u >= 100; u /= 100)
+        memcpy(p -= 2, pairs + 2 * (u % 100), 2);
+    if (u >= 10)
+        memcpy(p -= 2, pairs + 2 * u, 2);
+    else
+        *--p = (char)('0' + u);
     if (v < 0)
         *--p = '-';
-    memset(digits + 20, 0, 20);
+    memset(digits + 20, 0, 20); /* what is copied behind it */
     memcpy(at, p, 20);
     return (size_t)(digits + 20 - p);
 }

@@ -64,11 +64,14 @@ static const char pairs[] =
 
 char *ot_uuid_text(struct ot_uuid u, char out[37])
 {
-    static const uint8_t at[16] = {0,  2,  4,  6,  9,  11, 14, 16,
-                                   19, 21, 24, 26, 28, 30, 32, 34};
-
-    for (int i = 0; i < 16; i++)
-        memcpy(out + at[i], pairs + 2 * u.b[i], 2);
+#define PUT(i, at) memcpy(out + (at), pairs + 2 * u.b[i], 2)
+    PUT(0, 0), PUT(1, 2), PUT(2, 4), PUT(3, 6);
+    PUT(4, 9), PUT(5, 11);
+    PUT(6, 14), PUT(7, 16);
+    PUT(8, 19), PUT(9, 21);
+    PUT(10, 24), PUT(11, 26), PUT(12, 28), PUT(13, 30), PUT(14, 32),
+        PUT(15, 34);
+#undef PUT
     out[8] = out[13] = out[18] = out[23] = '-';
     out[36] = '\0';
     return out;

@@ -355,6 +355,13 @@ void ot_lane_trouble(struct ot_engine *, uint32_t lane);
 void ot_lane_limited(struct ot_engine *, uint32_t item);
 void ot_lane_untaken(struct ot_engine *, uint32_t item);
 void ot_lane_go(struct ot_engine *, uint32_t lane); /* may free it */
+/* The same after one was settled: often all others are out. */
+static inline void ot_lane_settled(struct ot_engine *e, uint32_t id)
+{
+    const struct ot_lane *lane = ot_lane(e, id);
+    if (lane->next != OT_NIL || lane->first == OT_NIL || lane->draining)
+        ot_lane_go(e, id);
+}
 void ot_lane_close(struct ot_engine *, uint32_t lane);
 void ot_lane_forget(struct ot_engine *);
 void ot_ready_push(struct ot_engine *, uint32_t item);

@@ -40,9 +40,35 @@ static void ok(struct ot_engine *e, uint32_t id)
             lane = OT_NIL; /* was looked after there */
     }
     if (lane != OT_NIL)
-        ot_lane_go(e, lane);
+        ot_lane_settled(e, lane);
     if (topic != 0)
         ot_topic_open(e, topic);
+}
+
+/* Nothing that happened before matters, and nothing follows but the next of
+ * its key. */
+static bool is_plain(const struct ot_engine *e, const struct ot_item *item,
+                     const struct ot_completion *c)
+{
+    return c->outcome == OT_OK && c->retry_after_us == 0 && !item->orphan &&
+           item->held == OT_NIL && item->ring != OT_NO_RING &&
+           e->ntopics == 0 && !e->bisecting;
+}
+
+static void plain(struct ot_engine *e, uint32_t id)
+{
+    uint32_t lane = ot_item(e, id)->lane;
+    e->stats.ok++;
+    if (e->breaker.state != OT_BREAKER_CLOSED || e->breaker.ramp > 0)
+        ot_breaker_up(&e->breaker, e->opt.window_events);
+    if (lane == OT_NIL) {
+        ot_window_settle(e, id);
+        return;
+    }
+    ot_lane_back(e, id);
+    ot_lane_leave(e, id);
+    ot_window_settle(e, id);
+    ot_lane_settled(e, lane);
 }
 
 static enum ot_policy policy(const struct ot_engine *e, bool has_key)
@@ -298,6 +324,10 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
     uint32_t lane = item->lane;
     e->in_flight--;
     e->slow = e->now_us - item->at_us >= OT_SLOW_US;
+    if (is_plain(e, item, c)) {
+        plain(e, id);
+        return;
+    }
     count(e, c->outcome);
     feed_sink_state(e, c, item->orphan);
     feed_topic_limit(e, id, c);

@@ -56,8 +56,10 @@ static void leave_queue(struct ot_engine *e, uint32_t id)
 static void offer_ready(struct ot_engine *e, uint32_t room)
 {
     struct ot_limiter limiter = e->limiter; /* what is not taken is free */
+    bool limits = ot_limiter_limits(&limiter);
     uint32_t id;
     ot_limit_plan(e);
+    e->limited_until_us = ot_limiter_at(&limiter);
     while (e->noffered < room && (id = next_ready(e)) != OT_NIL && !e->nomem) {
         if (topic_waits(e, id)) {
             ot_hold(e, id, OT_HELD_WAITING, true, 0, NULL);
@@ -65,11 +67,13 @@ static void offer_ready(struct ot_engine *e, uint32_t room)
         }
         if (e->nlimits > 0 && ot_limit_stops(e, id))
             continue;
-        e->limited_until_us = ot_limiter_at(&limiter);
+        if (limits)
+            e->limited_until_us = ot_limiter_at(&limiter);
         if (e->limited_until_us > e->now_us)
             return;
-        ot_limiter_take(&limiter, ot_event_bytes(ot_item(e, id)->event),
-                        e->now_us);
+        if (limits)
+            ot_limiter_take(&limiter, ot_event_bytes(ot_item(e, id)->event),
+                            e->now_us);
         leave_queue(e, id);
     }
 }
@@ -124,13 +128,16 @@ void ot_submit_taken(struct ot_engine *e, size_t n)
         n = e->noffered;
     if (n < e->noffered)
         e->sink_full = true;
+    bool limits = ot_limiter_limits(&e->limiter);
     if (n > 0)
         ot_breaker_sent(&e->breaker);
     for (size_t i = 0; i < n; i++) {
         struct ot_item *item = ot_item(e, e->offered[i]);
         item->state = OT_ITEM_FLIGHT;
         item->at_us = e->now_us;
-        ot_limiter_take(&e->limiter, ot_event_bytes(item->event), e->now_us);
+        if (limits)
+            ot_limiter_take(&e->limiter, ot_event_bytes(item->event),
+                            e->now_us);
         if (e->nlimits > 0)
             ot_limit_take(e, e->offered[i]);
     }

@@ -121,7 +121,7 @@ static void admit(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
     item->state = OT_ITEM_READY;
-    if (ot_held_knows(e, id))
+    if ((e->held > 0 || e->let_go.n > 0) && ot_held_knows(e, id))
         return;
     if (item->event->deliver_us > ot_db_now(e)) {
         ot_hold(e, id, OT_HELD_SCHEDULED, false, item->event->deliver_us, NULL);

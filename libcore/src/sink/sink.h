@@ -55,7 +55,6 @@ struct ot_completion {
     bool maybe_persisted;   /* a copy may be there: say so when sending again */
     int32_t native_code;    /* the client's own code, for people */
     int64_t retry_after_us; /* 0: the broker did not say */
-    char receipt[48];       /* where it is: "partition@offset", …; "" none */
     const char *reason;     /* NULL or text valid until the next completions()
                                or close() */
 };

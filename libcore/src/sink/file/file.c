@@ -107,20 +107,16 @@ static void settle(struct file_sink *s, const struct ot_written *r)
     snprintf(s->trouble, sizeof(s->trouble), "%.199s", r->reason);
     s->state = r->error == 0 ? OT_HEALTH_UP : OT_HEALTH_DOWN;
 
-    size_t start = 0;
     for (size_t i = 0; i < s->with_writer.n; i++) {
         const struct ot_lines_end *line = &s->with_writer.ends[i];
         if (line->end <= r->bytes) {
             struct ot_completion c = {.ticket = line->ticket};
-            snprintf(c.receipt, sizeof(c.receipt), "byte %lld",
-                     (long long)r->offset + (long long)start);
             ot_done_push(&s->done, &c);
         } else {
             complete(s, line->ticket,
                      r->maybe_rest ? OT_UNKNOWN : OT_UNAVAILABLE, r->error,
                      reason);
         }
-        start = line->end;
     }
     s->with_writer.n = 0;
     if (r->error == 0)

@@ -215,7 +215,6 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
     }
     size_t whole = last_end(text->p, written);
     cut_tail(w, start, written, whole);
-    r->offset = start;
     r->bytes = whole;
     if (e != 0)
         fault(r, e, "cannot write", w->path, advice_for(e));

@@ -10,7 +10,6 @@ struct ot_writer;
 
 /* What became of one piece of text. */
 struct ot_written {
-    int64_t offset;   /* of the first byte in the file */
     size_t bytes;     /* whole lines that are in the file for good */
     bool maybe_rest;  /* the others may be there: the sync failed */
     int error;        /* errno; 0: all is well */

@@ -96,6 +96,9 @@ struct ot_kafka {
     uint64_t remade;
     unsigned unanswered; /* time-outs of requests, without a success between */
 
+    int64_t fence; /* of the last message, and "fence." as its text */
+    char fence_text[24];
+    size_t fence_n;
     struct ot_kafka_slot *slots;
     uint32_t nslots, free;
     size_t pending;     /* slots in use */

@@ -32,8 +32,6 @@ static rd_kafka_resp_err_t add(rd_kafka_headers_t *h, const char *name,
 
 static rd_kafka_resp_err_t add_own(rd_kafka_headers_t *h, struct ot_slice json)
 {
-    if (json.p == NULL)
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
     struct ot_headers walk;
     struct ot_buffer scratch = {0};
     struct ot_slice name, value;
@@ -51,7 +49,20 @@ static rd_kafka_resp_err_t add_own(rd_kafka_headers_t *h, struct ot_slice json)
     return more < 0 ? RD_KAFKA_RESP_ERR__INVALID_ARG : err;
 }
 
-static rd_kafka_resp_err_t fill(rd_kafka_headers_t *h,
+/* "fence.seq": the fence changes with the lease. */
+static size_t order_text(struct ot_kafka *k, const struct ot_kafka_slot *s,
+                         char text[48])
+{
+    if (k->fence != s->fence || k->fence_n == 0) {
+        k->fence = s->fence;
+        k->fence_n = ot_decimal(k->fence_text, s->fence);
+        k->fence_text[k->fence_n++] = '.';
+    }
+    memcpy(text, k->fence_text, sizeof(k->fence_text));
+    return k->fence_n + ot_decimal(text + k->fence_n, s->event->seq);
+}
+
+static rd_kafka_resp_err_t fill(struct ot_kafka *k, rd_kafka_headers_t *h,
                                 const struct ot_kafka_slot *s)
 {
     const struct ot_event *e = s->event;
@@ -59,9 +70,7 @@ static rd_kafka_resp_err_t fill(rd_kafka_headers_t *h,
     ot_uuid_text(e->id, text);
     rd_kafka_resp_err_t err =
         add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, text, 36);
-    size_t n = ot_decimal(text, s->fence);
-    text[n++] = '.';
-    n += ot_decimal(text + n, e->seq);
+    size_t n = order_text(k, s, text);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         err = add(h, OT_HEADER_ORDER, sizeof(OT_HEADER_ORDER) - 1, text, n);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR && e->type.p != NULL)
@@ -70,7 +79,7 @@ static rd_kafka_resp_err_t fill(rd_kafka_headers_t *h,
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR && s->maybe_duplicate)
         err = add(h, OT_HEADER_DUPLICATE, sizeof(OT_HEADER_DUPLICATE) - 1,
                   "maybe", 5);
-    if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (err == RD_KAFKA_RESP_ERR_NO_ERROR && e->headers.p != NULL)
         err = add_own(h, e->headers);
     return err;
 }
@@ -83,7 +92,7 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
     /* librdkafka makes room for so many; it grows. */
     rd_kafka_headers_t *headers =
         rd_kafka_headers_new(e->headers.p != NULL ? 8 : 4);
-    rd_kafka_resp_err_t err = fill(headers, s);
+    rd_kafka_resp_err_t err = fill(k, headers, s);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         /* Without a flag the payload stays ours: it is not copied, and the
          * engine keeps it until the completion. */

@@ -228,22 +228,6 @@ static const rd_kafka_message_t *next_report(struct ot_kafka *k)
     }
 }
 
-/* "partition@offset" */
-static void write_receipt(char *at, const rd_kafka_message_t *m)
-{
-    char digits[24];
-    uint64_t parts[2] = {(uint64_t)m->partition, (uint64_t)m->offset};
-    for (int i = 0; i < 2; i++) {
-        size_t n = 0;
-        do
-            digits[n++] = (char)('0' + parts[i] % 10);
-        while ((parts[i] /= 10) != 0);
-        while (n > 0)
-            *at++ = digits[--n];
-        *at++ = i == 0 ? '@' : '\0';
-    }
-}
-
 static const char *said_of(const rd_kafka_message_t *m)
 {
 #if RD_KAFKA_VERSION >= 0x020400ff
@@ -336,7 +320,6 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
                                      k->slots[slot].event->key.n > 0, taken);
         if (taken) {
             delivered = true;
-            write_receipt(c->receipt, m);
         } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             doubt(c);
             doubt_line(k, topic);

@@ -148,8 +148,7 @@ static void complete_written(struct stdout_sink *s)
            s->lines.ends[s->completed].end <= s->written) {
         struct ot_completion c = {.ticket =
                                       s->lines.ends[s->completed++].ticket};
-        snprintf(c.receipt, sizeof(c.receipt), "line %llu",
-                 (unsigned long long)++s->count);
+        s->count++;
         ot_done_push(&s->done, &c);
     }
 }
