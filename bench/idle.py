@@ -12,7 +12,7 @@ def wal(bench):
 
 
 def measure(options):
-    seconds = 10 if options.quick else 120
+    seconds = 10 if options.quick else 600
     with bench_servers_up() as bench:
         result = {"machine": bench.machine(), "seconds": seconds}
         outbox = bench.outbox("idle", 1000)
