@@ -365,6 +365,8 @@ async def test_closed(where, connect):
         with pytest.raises(expected) as caught:
             await c.enqueue("t")
         assert len(str(caught.value)) > 40
+    if isinstance(c, drivers.Django):
+        c.conn.close()
 
 
 @run

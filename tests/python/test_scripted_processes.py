@@ -276,14 +276,15 @@ def test_gunicorn(pg_outbox, tmp_path):
         "conf.py",
     ]
     command += ["--max-requests", "15", "-b", f"127.0.0.1:{port}", "shop:app"]
-    master = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "SHOP": pg_outbox.url, "OUT": str(out)},
-        stdout=(tmp_path / "said").open("w"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (tmp_path / "said").open("w") as said:
+        master = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "SHOP": pg_outbox.url, "OUT": str(out)},
+            stdout=said,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def all_began():
         """gunicorn itself forgets the signal to a worker that is not so far."""

@@ -125,6 +125,7 @@ class Scratch:
                 if SUMMARY.search(plain):
                     summary.append(plain)
             status = child.wait()
+            child.stdout.close()
         except Interrupted:
             Process(child.pid).stop(seconds=10)
             raise

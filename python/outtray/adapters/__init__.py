@@ -144,7 +144,7 @@ def _load(kind: type, table: dict[str, tuple[str, str]]) -> Any:
 def _unsupported(
     kind: type, other: dict[str, tuple[str, str]], call: str
 ) -> UnsupportedConnection:
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     if _entry(kind, other) is not None:
         return UnsupportedConnection(f"for a {name} call {call}")
     what = "the connection or session that has your transaction"
@@ -152,6 +152,6 @@ def _unsupported(
         if word in kind.__qualname__:
             return UnsupportedConnection(f"a {name} is not a connection: pass {what}")
     return UnsupportedConnection(
-        f"{name} is no connection that outtray knows: pass {what}, of sqlite3, "
-        "aiosqlite, psycopg, psycopg2, asyncpg, SQLAlchemy or Django"
+        f"{name} is no connection that outtray knows: pass first {what}, of "
+        "sqlite3, aiosqlite, psycopg, psycopg2, asyncpg, SQLAlchemy or Django"
     )
