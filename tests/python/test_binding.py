@@ -185,7 +185,7 @@ def test_a_payload_is_let_go():
 
 
 LEAK = """
-import resource, tracemalloc
+import gc, resource, tracemalloc
 import outtray
 from outtray import _core
 
@@ -206,10 +206,12 @@ def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
-rounds(2000)
 tracemalloc.start()
+rounds(2000)
+gc.collect()
 before, first = tracemalloc.get_traced_memory()[0], resident()
 rounds(10000)
+gc.collect()
 traced, grown = tracemalloc.get_traced_memory()[0] - before, resident() - first
 assert traced < 20_000, f"{traced} bytes of Python are kept"
 assert grown < 2_000_000, f"{grown} bytes more are resident"

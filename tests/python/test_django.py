@@ -28,7 +28,7 @@ def shop(request, tmp_path):
                 "SHOP_DATABASE": url,
                 "SHOP_TEST_NAME": str(tmp_path / "test.db"),
                 "DJANGO_SETTINGS_MODULE": "settings",
-                "PYTHONPATH": str(PROJECT),
+                "PYTHONPATH": f"{PROJECT}:{os.environ.get('PYTHONPATH', '')}",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,21 @@
+#!/bin/sh
+# The tests of the Python package with address and undefined-behaviour sanitizer
+# in its C, from ./dev asan [ARGUMENT of pytest...].
+set -eu
+cd "$(dirname "$0")/../.."
+package=$PWD/build/asan/python
+OUTTRAY_CFLAGS="-O1 -fsanitize=address,undefined" .venv/bin/pip install -q \
+    --disable-pip-version-check --no-deps --no-build-isolation --upgrade \
+    --target "$package" .
+asan=$(gcc -print-file-name=libasan.so)
+cpp=$(gcc -print-file-name=libstdc++.so.6) # greenlet throws
+# Those left out build packages of their own, or weigh memory.
+[ $# -gt 0 ] || set -- tests/python \
+    --ignore=tests/python/test_wheel.py --ignore=tests/python/test_sdist.py \
+    --ignore=tests/python/test_types.py --ignore=tests/python/test_leaks.py
+# Leaks: the interpreter itself has many at its end.
+exec .venv/bin/python tests/support/run.py servers \
+    env LD_PRELOAD="$asan $cpp" PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+    PYTHONPATH="$package:$PWD/tests/support" \
+    .venv/bin/python -m pytest -ra -q -o timeout=600 "$@"
