@@ -313,6 +313,31 @@ static void test_fatal(void **state)
     rig_close(r);
 }
 
+/* A broker that takes connections, and does not answer a request in time for
+ * the third time in a row, gets more time: also when librdkafka, of alike
+ * errors, hands out the first alone. */
+static void test_slow_broker(void **state)
+{
+    static const char *const settings[] = {"kafka.socket.timeout.ms=1000",
+                                           NULL};
+    (void)state;
+    struct rig *r = open_with(settings);
+    for (int i = 0; i < 4; i++)
+        rd_kafka_mock_partition_set_leader(broker.mock, broker.topic, i, 1);
+    warm_up(r);
+    rd_kafka_mock_broker_push_request_error_rtts(
+        broker.mock, 1, PRODUCE, 3, RD_KAFKA_RESP_ERR_NO_ERROR, 60000,
+        RD_KAFKA_RESP_ERR_NO_ERROR, 60000, RD_KAFKA_RESP_ERR_NO_ERROR, 60000);
+    for (int tries = 0; r->outcome[OT_OK] < 2 && tries < 20; tries++) {
+        add_numbered(r, 1); /* as the engine sends again what came back */
+        rig_run(r, 1, 60000);
+    }
+    assert_int_equal(r->outcome[OT_OK], 2);
+    assert_non_null(strstr(r->logged, "does not answer in time: from now on "
+                                      "kafka.socket.timeout.ms is 2000 "));
+    rig_close(r);
+}
+
 /* --- topics -------------------------------------------------------------- */
 
 static void test_refused_topic(void **state)
@@ -617,6 +642,7 @@ int main(void)
         cmocka_unit_test(test_abandon_in_flight),
         cmocka_unit_test(test_close_in_flight),
         cmocka_unit_test(test_fatal),
+        cmocka_unit_test(test_slow_broker),
         cmocka_unit_test(test_refused_topic),
         cmocka_unit_test(test_refused_later),
         cmocka_unit_test(test_many_topics),

@@ -147,11 +147,11 @@ static void on_fatal(struct ot_kafka *k)
 
 /* A broker that took the connection, and three times in a row did not answer a
  * request in time, may be slow, and would never get to an answer. One that
- * answers nothing at all is not meant: to it there is no connection. */
-static void slow_broker(struct ot_kafka *k, const char *said)
+ * answers nothing at all is not meant: to it there is no connection, and no
+ * event is sent. */
+static void slow_broker(struct ot_kafka *k)
 {
-    if (strstr(said, "request(s) timed out") == NULL || k->draining ||
-        ++k->unanswered < SLOW)
+    if (k->draining || ++k->unanswered < SLOW)
         return;
     k->unanswered = 0;
     if (!ot_kafka_wait_longer(k->settings))
@@ -173,15 +173,12 @@ static void on_log(struct ot_kafka *k, rd_kafka_event_t *event)
     int level;
     if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
         return;
+    /* Its error events will not do: of alike ones it keeps most to itself. */
+    if (strstr(text, ": Timed out ProduceRequest in flight") != NULL &&
+        strstr(text, "timeout #0)") != NULL)
+        slow_broker(k);
     ot_kafka_trouble_certificate(text, k->certificate, sizeof(k->certificate));
     ot_log(k->log, OT_DEBUG, "kafka", "%s: %s", facility, text);
-}
-
-static void on_trouble(struct ot_kafka *k, rd_kafka_resp_err_t err,
-                       const char *said)
-{
-    note_trouble(k, err, said);
-    slow_broker(k, said);
 }
 
 /* Everything but reports. */
@@ -193,8 +190,8 @@ static void on_event(struct ot_kafka *k, rd_kafka_event_t *event)
         if (rd_kafka_event_error_is_fatal(event))
             on_fatal(k);
         else
-            on_trouble(k, rd_kafka_event_error(event),
-                       rd_kafka_event_error_string(event));
+            note_trouble(k, rd_kafka_event_error(event),
+                         rd_kafka_event_error_string(event));
     } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_STATS) {
         ot_kafka_measured(k, rd_kafka_event_stats(event));
     }
