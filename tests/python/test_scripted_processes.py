@@ -1,5 +1,6 @@
 """Processes with scripted relays: signals, kill -9, fork, gunicorn."""
 
+import concurrent.futures
 import contextlib
 import multiprocessing
 import os
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 import outtray
 import psycopg
 import pytest
+from fault_proxy import FaultProxy
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from scripted import deliver, enqueue, held, in_order, use_of_another  # noqa: E402
@@ -105,40 +108,30 @@ def test_sigterm(sqlite_outbox, tmp_path):
     assert cursor_of(sqlite_outbox) == (None, 1)
 
 
-# Told to go so many seconds after it began: by stop, and by the program's end.
-BEGINNER = """
-import sys, threading
-import outtray
+def test_told_to_go_while_it_asks_for_the_lease(pg_outbox):
+    """Answers take a quarter of a second, and each relay is stopped a tenth of
+    a second later than the one before: for some the lease is under way."""
+    server = urllib.parse.urlsplit(pg_outbox.url)
+    with FaultProxy((server.hostname, server.port)) as proxy:
+        proxy.down.delay = 0.25
+        url = server._replace(netloc=f"{server.username}@127.0.0.1:{proxy.port}")
 
-url, seconds = sys.argv[1], float(sys.argv[2])
-for _ in range(4):
-    relay = outtray.Relay(url, settings={"relay.lease_ttl_ms": "60s"})
-    relay.handler("*")(print)
-    thread = threading.Thread(target=relay.run)
-    threading.Timer(seconds, relay.stop).start()
-    thread.start()
-    thread.join()
-    relay.close()
-print("stopped")
-relay = outtray.Relay(url, settings={"relay.lease_ttl_ms": "60s"})
-relay.handler("*")(print)
-threading.Thread(target=relay.run, daemon=True).start()
-threading.Event().wait(seconds)
-"""
+        def begin_and_stop(n):
+            relay = outtray.Relay(
+                url.geturl(),
+                subscription=f"s{n}",
+                settings={"relay.lease_ttl_ms": "60s"},
+            )
+            relay.handler("*")(print)
+            threading.Timer(n / 10, relay.stop).start()
+            relay.run()
+            relay.close()
 
-
-def test_told_to_go_right_after_it_began(pg_outbox):
-    """However far it has come, it leaves no lease that has to run out."""
-    for milliseconds in (0, 2, 4, 6, 9, 13, 20, 40):
-        done = subprocess.run(
-            [sys.executable, "-c", BEGINNER, pg_outbox.url, str(milliseconds / 1000)],
-            stdout=subprocess.PIPE,
-            timeout=60,
-            text=True,
-        )
-        assert (done.returncode, done.stdout) == (0, "stopped\n")
-        owners = pg_outbox.query("SELECT owner FROM outtray.cursor")
-        assert set(owners) <= {(None,)}, milliseconds
+        with concurrent.futures.ThreadPoolExecutor(30) as pool:
+            list(pool.map(begin_and_stop, range(30)))
+    owners = "SELECT owner FROM outtray.cursor WHERE owner IS NOT NULL"
+    assert pg_outbox.query("SELECT count(*) FROM outtray.cursor") > [(0,)]
+    wait_for(lambda: not pg_outbox.query(owners), 20)  # the server ends sessions
 
 
 def test_kill(pg_outbox, tmp_path):
