@@ -1,6 +1,7 @@
 -- pgclient.lua - a client of PostgreSQL with the interface of pgmoon, for the tests:
 -- simple queries, text results, no password. On cosockets inside nginx, else on
--- luasocket. OUTTRAY_PGMOON=FOLDER takes the real one instead.
+-- luasocket, or on cqueues (socket_type = "cqueues"). OUTTRAY_PGMOON=FOLDER takes the
+-- real one instead.
 local Postgres = {}
 Postgres.__index = Postgres
 
@@ -128,11 +129,43 @@ function Postgres:settimeout(...)
     return self.sock:settimeout(...)
 end
 
+-- A socket of cqueues with the interface of the others.
+local Cqueues = {}
+Cqueues.__index = Cqueues
+
+function Cqueues:connect(host, port)
+    self.sock = require("cqueues.socket").connect(host, port)
+    self.sock:setmode("bn", "bn")
+    self.sock:onerror(function(_, _, why) return why end)
+    return self.sock:connect()
+end
+
+function Cqueues:send(text)
+    return self.sock:write(text)
+end
+
+function Cqueues:receive(n)
+    local text, why = self.sock:read(n)
+    return text, why or "closed"
+end
+
+function Cqueues:close()
+    return self.sock:close()
+end
+
 local pgclient = {}
 
-function pgclient.new(config)
+local function new_socket(kind)
+    if kind == "cqueues" then
+        return setmetatable({}, Cqueues)
+    end
     local tcp = rawget(_G, "ngx") and ngx.socket.tcp or require("socket").tcp
-    return setmetatable({config = config, sock = tcp()}, Postgres)
+    return tcp()
+end
+
+function pgclient.new(config)
+    local sock = new_socket(config.socket_type)
+    return setmetatable({config = config, sock = sock}, Postgres)
 end
 
 return pgclient

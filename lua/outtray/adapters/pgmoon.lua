@@ -64,6 +64,10 @@ function pgmoon.query(pg, sql)
     if stop then
         stop()
     end
+    if not fine and not tostring(result):find("busy", 1, true) then
+        -- A socket of cqueues raises what happened to it.
+        return true, nil, tostring(result), seen
+    end
     return fine, result, message, seen
 end
 
