@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "bench")]
 
 BENCHMARKS = ["drain", "latency", "enqueue-tax", "cost", "flat", "idle", "sqlite"]
-BENCHMARKS += ["python", "lua"]
+BENCHMARKS += ["python", "lua", "gateway"]
 
 
 def module(name):

@@ -48,16 +48,18 @@ def version():
     return re.search("<kafka.version>(.*)<", POM.read_text())[1]
 
 
-def fetch_jars():
-    """The folder with the jars; asks Maven once."""
-    folder = cache() / f"kafka-{version()}"
+def fetch_jars(number=None):
+    """The folder with the jars, by default of version(); asks Maven once."""
+    number = number or version()
+    folder = cache() / f"kafka-{number}"
     if not folder.exists():
-        print(f"Fetching Kafka {version()} for the tests into {folder}", flush=True)
+        print(f"Fetching Kafka {number} for the tests into {folder}", flush=True)
         work = folder.with_name(f"{folder.name}.{os.getpid()}")
         maven(
             "copy-dependencies",
             "-f",
             str(POM),
+            f"-Dkafka.version={number}",
             "-DincludeScope=runtime",
             f"-DoutputDirectory={work}",
         )
@@ -76,9 +78,10 @@ def random_uuid():
 class Node:
     """One node of a Kafka. Its files are in `folder`."""
 
-    def __init__(self, folder, heap="512m"):
+    def __init__(self, folder, heap="512m", version=None):
         self.folder = folder
         self.heap = heap
+        self.version = version
 
     @property
     def process(self):
@@ -96,7 +99,7 @@ class Node:
             f"-D{log}.showDateTime=true",
             f"-D{log}.dateTimeFormat=HH:mm:ss.SSS",
             "-cp",
-            f"{fetch_jars()}/*",
+            f"{fetch_jars(self.version)}/*",
             "kafka.Kafka",
             str(self.folder / "server.properties"),
         ]
@@ -163,17 +166,26 @@ class Kafka:
     """A cluster of `count` nodes under `folder`; nodes[0] is node 1. So many
     further listeners of each node as `proxied` says tell their clients the
     ports of proxies, see `proxies`. Others are `listeners` ({name: protocol}),
-    found in `addresses`."""
+    found in `addresses`. Of another version than that of the tests if one is given."""
 
     def __init__(
-        self, folder, count=1, properties="", heap="512m", proxied=0, listeners=None
+        self,
+        folder,
+        count=1,
+        properties="",
+        heap="512m",
+        proxied=0,
+        listeners=None,
+        version=None,
     ):
         self.folder = pathlib.Path(folder)
         self.properties = properties
         self.listeners = listeners or {}
         self.addresses = {}
         self.proxied = [[] for _ in range(proxied)]
-        self.nodes = [Node(self.folder / f"n{i + 1}", heap) for i in range(count)]
+        self.nodes = [
+            Node(self.folder / f"n{i + 1}", heap, version) for i in range(count)
+        ]
         self.bootstrap = None
 
     @classmethod

@@ -44,6 +44,7 @@ have() {
                      require "dbd.sqlite3"' || return 1
         done
         ;;
+    lua-nginx-kafka) [ -e /usr/share/lua/5.1/nginx/kafka/producer.lua ] ;;
     rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
     python) "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ;;
     venv) "$PYTHON" -c 'import venv, ensurepip' ;;
@@ -103,6 +104,10 @@ describe() {
     valgrind) title="Valgrind" packages=valgrind ;;
     strace) title="strace" packages=strace ;;
     wrk) title="wrk" packages=wrk ;;
+    lua-nginx-kafka)
+        title="lua-resty-kafka as lua-nginx-kafka (the benchmark gateway)"
+        packages="lua-nginx-kafka"
+        ;;
     fuzzer) title="clang with libFuzzer" packages=$(fuzzer_packages) ;;
     java) title="Java 17 or newer" packages=$(java_package) ;;
     mvn) title="Maven (mvn)" packages=maven ;;
