@@ -342,6 +342,8 @@ static void note_replays(struct sim *s, struct relay *r, set before)
                                 ? 0
                                 : ahead_of(s, event, before & sub->owed);
         s->cover[C_REPLAY_BEHIND] += sub->ahead[event] != 0;
+        for (int k = 0; k < s->db.nevents; k++) /* if it was replayed before */
+            sub->ahead[k] &= ~BIT(event);
         sub->owed |= BIT(event);
         before |= BIT(event);
     }
