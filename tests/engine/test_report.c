@@ -163,7 +163,7 @@ static void test_a_slow_sink_is_named(void **state)
     assert_non_null(strstr(text(&t), "\"reason\":\"none\""));
     pass(&t, 4 * W_S);
     assert_non_null(strstr(text(&t), "\"reason\":\"sink\""));
-    assert_non_null(strstr(text(&t), "1 events are with the sink"));
+    assert_non_null(strstr(text(&t), "1 event is with the sink"));
     /* It answers, slowly, again and again: one trouble. */
     for (int i = 0; i < 20; i++) {
         w_add(&t.w, "a");
@@ -297,7 +297,7 @@ static void test_what_the_sink_keeps_is_named(void **state)
     w_command(&t.w, OT_REDRIVE, bad);
     pass(&t, 20 * W_S);
     assert_true(w_in_flight(&t.w, bad));
-    expect(&t, "sink", "1 events are with the sink, the first for 1");
+    expect(&t, "sink", "1 event is with the sink, the first for 1");
     w_complete(&t.w, bad, OT_OK);
     pass(&t, 5 * W_S);
     expect(&t, "none", "");

@@ -326,12 +326,12 @@ const struct ot_cli_verb ot_cli_verb_status = {
         "needs no relay to run. pending: committed and not yet passed by the "
         "cursor. oldest: age of the oldest event that is neither delivered nor "
         "dead. held: taken out of the stream with a reason; outtray explain "
-        "says which. relay: what its owner wrote down about itself with the "
-        "last renewal of its lease, not any more true once it is gone. Then "
-        "why nothing moves, in a sentence each: what the relay waits for, and "
-        "who holds a lock or keeps a transaction open in the database. With "
-        "--json: one object with the arrays subscriptions (each with state, "
-        "report and reasons) and obstacles (of the database).",
+        "says which. relay: what its owner reported with the last renewal of "
+        "its lease; \"last seen\" if it is gone. Then, in a sentence each, "
+        "why nothing moves: what the relay waits for, what held events met, "
+        "and who holds a lock or keeps a transaction open in the database. "
+        "With --json: one object with the arrays subscriptions (each with "
+        "state, report and reasons) and obstacles (of the database).",
     .options = options,
     .example = "outtray status --watch 2\n"
                "outtray status --json | jq .subscriptions[0].pending",

@@ -95,8 +95,9 @@ static bool sink_slow(const struct ot_engine *e, int64_t now_us, char *detail,
     char lasted[32];
     if (e->in_flight == 0 || (!e->slow && now_us - since_us < OT_SLOW_US))
         return false;
-    snprintf(detail, size, "%u events are with the sink, the first for %s%s",
-             e->in_flight, ot_duration_text(now_us - since_us, lasted),
+    snprintf(detail, size, "%u %s with the sink, the first for %s%s",
+             e->in_flight, e->in_flight == 1 ? "event is" : "events are",
+             ot_duration_text(now_us - since_us, lasted),
              ot_capture_full(e) ? "; the window is full" : "");
     return true;
 }
