@@ -149,8 +149,8 @@ static void check_replay(struct sim *s, struct relay *r, int event)
     const struct ot_engine *e = r->engine;
     if (!(sub->owed & BIT(event)) || s->db.jumps > 0)
         return; /* their order is kept by the clock of the database */
-    for (set rest = sub->ahead[event] & sub->owed & ~r->out; rest != 0;
-         rest &= rest - 1) {
+    set first = sub->ahead[event] & sub->owed & ~(r->out | s->db.now.pruned);
+    for (set rest = first; rest != 0; rest &= rest - 1) {
         uint32_t id = ot_held_find(e, s->db.events[first_of(rest)].seq);
         if (id != OT_NIL && e->entries[id].h.state == OT_HELD_RETRYING)
             broken(s, "REPLAY", event,

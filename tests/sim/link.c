@@ -320,8 +320,10 @@ static void note_replays(struct sim *s, struct relay *r, set before)
         int event = c->seq > 0 ? s->db.at[c->seq] : -1;
         if (event >= 0 && c->verb == OT_SKIP && (fresh & BIT(event)))
             sub->skipping |= BIT(event);
-        if (event >= 0 && c->verb == OT_REDRIVE && (fresh & BIT(event)))
-            check_excuse(s, r->sub, event);
+        if (event >= 0 && c->verb == OT_REDRIVE) {
+            check_excuse(s, r->sub, event); /* due at another time now */
+            before &= ~BIT(event);
+        }
         if (c->verb != OT_REPLAY || event < 0)
             continue;
         if (!(taken & BIT(event))) {
