@@ -340,9 +340,10 @@ static void note_replays(struct sim *s, struct relay *r, set before)
         r->again |= BIT(event);
         if (!stands(s, r, c->id))
             continue;
-        sub->ahead[event] = s->db.events[event].key == KEYS
-                                ? 0
-                                : ahead_of(s, event, before & sub->owed);
+        sub->ahead[event] =
+            s->db.events[event].key == KEYS
+                ? 0
+                : ahead_of(s, event, before & sub->owed & r->again);
         s->cover[C_REPLAY_BEHIND] += sub->ahead[event] != 0;
         for (int k = 0; k < s->db.nevents; k++) /* if it was replayed before */
             sub->ahead[k] &= ~BIT(event);
