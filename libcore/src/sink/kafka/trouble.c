@@ -151,11 +151,11 @@ void ot_kafka_trouble_of(rd_kafka_resp_err_t err, const char *said,
     const char *colon = host[0] != '\0' ? ": " : "";
 
     out->of_token = token != NULL;
-    out->lasting = words != NULL || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
-                   err == RD_KAFKA_RESP_ERR__SSL;
     if (words == NULL && certificate[0] != '\0' &&
         strstr(text, "certificate verify failed") != NULL)
         words = certificate;
+    out->lasting = words != NULL || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+                   err == RD_KAFKA_RESP_ERR__SSL;
     if (err == RD_KAFKA_RESP_ERR__AUTHENTICATION)
         advice = login_advice(conf, advice);
     if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
