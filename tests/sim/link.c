@@ -338,6 +338,7 @@ static void note_replays(struct sim *s, struct relay *r, set before)
         r->ok &= ~BIT(event);
         r->maybe |= BIT(event);
         r->again |= BIT(event);
+        sub->redriven |= BIT(event); /* also before its time, as asked */
         if (!stands(s, r, c->id))
             continue;
         sub->ahead[event] =
