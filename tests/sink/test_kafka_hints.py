@@ -35,7 +35,10 @@ def test_replicas_that_do_not_help(outtray, own_kafka, tmp_path):
         store = {"OUTTRAY_STORE_URL": f"sqlite://{tmp_path}/{topic}"}
         outtray.run("init", env=store)
         outtray.run("enqueue", topic, "{}", env=store)
-        out = outtray.run("doctor", "--sink", kafka.url, env=store).stdout
+        # … and that no relay runs, which is what fails
+        doctor = outtray.run("doctor", "--sink", kafka.url, env=store, status=1)
+        out = doctor.stdout
+        assert out.count("FAILED") == 1, out
         assert f"can be published to: {topic}" in out
         assert (f"warning  topic {topic}" in out) == (words is not None), out
         assert words is None or words in out

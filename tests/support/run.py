@@ -221,7 +221,11 @@ def run_tests(arguments):
         if py_names:
             command = [sys.executable, "-m", "pytest", "-ra"]
             command += ["--color=yes"] if sys.stdout.isatty() else []
-            command += ["--durations=5"]
+            command += ["--durations=10"]
+            # Most tests wait for servers. A file stays with one process, which
+            # keeps what its tests share.
+            parallel = ["-n", "2", "--dist", "loadfile"]
+            command += parallel if len(py_names) > 1 else []
             command += ["-k", arguments.k] if arguments.k else []
             command += [f"tests/{name}" for name in py_names]
             result, lines = scratch.run(command, cwd=ROOT)
