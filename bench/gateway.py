@@ -13,7 +13,6 @@ lost.
 import asyncio
 import collections
 import contextlib
-import os
 import pathlib
 import subprocess
 import tempfile
@@ -25,7 +24,18 @@ import nginx
 from kafka_server import Kafka
 from resty_load import FOLDER, wrk
 from topics import Topics
-from workload import RELAY, ROOT, background, fresh, median, say, spread, table, timed
+from workload import (
+    RELAY,
+    ROOT,
+    background,
+    fresh,
+    median,
+    say,
+    spread,
+    table,
+    this_machine,
+    timed,
+)
 
 KAFKA = "3.9.1"
 SIDES = {
@@ -212,6 +222,7 @@ def measure_losses(kafka, before_s, after_s):
 
 def measure(options):
     rounds = options.repeat or (1 if options.quick else 3)
+    machine = this_machine(KAFKA)
     with one_kafka() as kafka:
         speed = measure_speed(kafka, rounds, 1 if options.quick else 3)
         losses = measure_losses(kafka, *((1, 2) if options.quick else (4, 6)))
@@ -219,9 +230,7 @@ def measure(options):
     if gateway["lost"] or not gateway["created"]:
         raise RuntimeError(f"a gateway may lose nothing: {gateway}")
     return {
-        "kafka": KAFKA,
-        "processors": os.cpu_count(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine,
         "rounds": rounds,
         "speed": speed,
         "losses": losses,
@@ -241,7 +250,9 @@ def show(result):
         for one in result["speed"]
     ]
     table(["", "connections", "201/s", "spread", "p99 ms", "not 201"], rows)
-    print(f"\nKafka {result['kafka']} is killed and started again under load:")
+    print(
+        f"\nKafka {result['machine']['kafka']} is killed and started again under load:"
+    )
     rows = [
         [
             SIDES[one["side"]],

@@ -61,7 +61,9 @@ SECTIONS = (
     ("flat", "What must not matter", ""),
     ("idle", "Without work", ""),
     ("sqlite", "SQLite", ""),
+    ("python", "Python", ""),
     ("lua", "Lua and nginx", ""),
+    ("gateway", "A gateway without a database", ""),
 )
 
 
@@ -89,8 +91,9 @@ def method(name):
 
 def machine(result):
     m = result["machine"]
+    postgresql = f"PostgreSQL {m['postgresql']}, " if "postgresql" in m else ""
     return (
-        f"PostgreSQL {m['postgresql']}, Kafka {m['kafka']}, {m['processors']} x "
+        f"{postgresql}Kafka {m['kafka']}, {m['processors']} x "
         f"{m['processor']}, load {m['load_before']:.1f} when it began, "
         f"{m['time'][:10]}."
     )
@@ -142,6 +145,10 @@ def goals(results):
                     "yes" if good else "no",
                 )
             )
+        used = results["latency"]["plans"]["500/s"]["relay_cpu"]
+        add("relay at 500/s, of a core, at most 10 %", used, used <= 0.1, "{:.1%}")
+        late = results["latency"]["plans"]["after idle"]["commit_max"]
+        add("first event after idle, ms, less than 60", late, late < 60, "{:.1f}")
     if results.get("idle"):
         used = results["idle"]["relay_cpu"]
         add("idle: of a core, at most 1 %", used, used <= 0.01, "{:.2%}")
@@ -154,9 +161,38 @@ def goals(results):
         rate = results["sqlite"]["null"]["events_per_s"]
         goal = "SQLite to the null sink, events/s, at least 200,000"
         add(goal, rate, rate >= 200_000, "{:,}")
+    if results.get("flat"):
+        goals_of_flat(results["flat"], add)
+    if results.get("python"):
+        goals_of_python(results["python"], add)
     if results.get("lua"):
         goals_of_lua(results["lua"], add)
     return found
+
+
+def goals_of_flat(flat, add):
+    least = min(part["ratio"] for part in flat["conditions"].values())
+    good = least >= 1 / 1.3
+    add("flat: the slowest drain, of the plain one, at least 0.77", least, good)
+    snapshot = flat["conditions"]["an old snapshot"]["ratio"]
+    add("flat: under an old snapshot, at least 0.95", snapshot, snapshot >= 0.95)
+
+
+def goals_of_python(python, add):
+    us = python["builder"]["us_per_call"]["median"]
+    add("Python: one event is built, us, at most 3", us, us <= 3)
+    for name, part in python["enqueue"].items():
+        ratio = part["ratio"]["median"]
+        add(f"Python: {name}, of the INSERT by hand, at least 0.9", ratio, ratio >= 0.9)
+    for name, part in python["many"].items():
+        ratio = part["ratio"]["median"]
+        goal = f"Python: {name}, enqueue_many, times single calls, at least 20"
+        add(goal, ratio, ratio >= 20, "{:.0f}")
+    ratio = python["relay"]["ratio"]["median"]
+    add("Python: relay, of the command, at least 0.97", ratio, ratio >= 0.97)
+    rate = python["script"]["batches"]["events_per_s"]["median"]
+    goal = "Python: events/s to a program, at least 200,000"
+    add(goal, rate, rate >= 200_000, "{:,.0f}")
 
 
 def goals_of_lua(lua, add):

@@ -98,7 +98,7 @@ def measure(bench, build, rounds, seconds):
     (after,) = bench.query("SELECT count(*) FROM outtray.event")[0]
     if after - before < events:
         raise RuntimeError(f"{events} answers, {after - before} events")
-    result = {"pgmoon": "OUTTRAY_PGMOON" in os.environ, "connections": CONNECTIONS}
+    result = {"pgmoon": "OUTTRAY_TEST_PGMOON" in os.environ, "connections": CONNECTIONS}
     return {**result, "sides": {side: summary(runs, side) for side in runs}}
 
 

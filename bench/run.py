@@ -7,6 +7,7 @@ which `report` writes docs/performance.md."""
 import argparse
 import importlib
 import json
+import os
 import pathlib
 import sys
 
@@ -21,6 +22,16 @@ def module(name):
     return importlib.import_module(name.replace("-", "_"))
 
 
+def clean_environment():
+    """The user's settings must not change what is measured."""
+    pgmoon = os.environ.get("OUTTRAY_PGMOON")
+    for name in list(os.environ):
+        if name.startswith(("OUTTRAY_", "PG")):
+            del os.environ[name]
+    if pgmoon:
+        os.environ["OUTTRAY_TEST_PGMOON"] = pgmoon
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench")
     parser.add_argument("name", nargs="*", choices=[*BENCHMARKS, "all", "report", []])
@@ -33,10 +44,9 @@ def main():
         for name in BENCHMARKS:
             print(f"{name:12} {module(name).__doc__.splitlines()[0]}")
         return 0
-    if options.name == ["report"]:
-        module("report").write()
-        return 0
-    names = BENCHMARKS if "all" in options.name else options.name
+    names = [name for name in options.name if name != "report"]
+    names = BENCHMARKS if "all" in names else names
+    clean_environment()
     for name in names:
         result = {"benchmark": name, "quick": options.quick}
         result |= module(name).measure(options)
@@ -50,6 +60,8 @@ def main():
         else:
             print(f"== {name}: {module(name).__doc__.splitlines()[0]}")
             module(name).show(result)
+    if "report" in options.name:
+        module("report").write()
     return 0
 
 

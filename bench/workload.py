@@ -107,17 +107,20 @@ class Bench:
         }
 
     def machine(self):
-        """What a result is worth nothing without."""
-        load = pathlib.Path("/proc/loadavg").read_text().split()[0]
         (setting,) = self.query("SHOW server_version")[0]
-        return {
-            "postgresql": setting.split()[0],
-            "kafka": version(),
-            "processors": os.cpu_count(),
-            "processor": processor(),
-            "load_before": float(load),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
+        return {"postgresql": setting.split()[0], **this_machine(version())}
+
+
+def this_machine(kafka):
+    """What a result is worth nothing without."""
+    load = pathlib.Path("/proc/loadavg").read_text().split()[0]
+    return {
+        "kafka": kafka,
+        "processors": os.cpu_count(),
+        "processor": processor(),
+        "load_before": float(load),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def processor():

@@ -1,6 +1,6 @@
 -- shop.lua - what a request of the benchmark does: an order, and an event of it with
 -- outtray, by hand, or not at all.
-local folder = os.getenv("OUTTRAY_PGMOON")
+local folder = os.getenv("OUTTRAY_TEST_PGMOON")
 if folder then
     package.path = folder .. "/?.lua;" .. folder .. "/?/init.lua;" .. package.path
 end

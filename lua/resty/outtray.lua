@@ -9,7 +9,7 @@ local _M = {_VERSION = "0.1.0"}
 
 -- Where there are cosockets.
 local PHASES = {
-    rewrite = true, access = true, content = true, timer = true,
+    server_rewrite = true, rewrite = true, access = true, content = true, timer = true,
     preread = true, ssl_cert = true, ssl_session_fetch = true,
     ssl_client_hello = true,
 }

@@ -71,6 +71,22 @@ def worlds(request):
     made.close()
 
 
+# Where test files run in several processes, each tells the first what it counted.
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        found = [sorted(counts["specs"]), counts["permutations"]]
+        session.config.workeroutput["isolation"] = found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    specs, permutations = getattr(node, "workeroutput", {}).get("isolation", [[], 0])
+    counts["specs"].update(specs)
+    counts["permutations"] += permutations
+
+
 def pytest_terminal_summary(terminalreporter):
     if counts["specs"]:
         terminalreporter.write_line(
