@@ -126,8 +126,12 @@ class Standby:
             ).fetchall()
         self.send(b"Q", f"START_REPLICATION SLOT {slot} PHYSICAL {lsn}\0".encode())
         self.wait_for(b"W")
-        epoch, xmin = divmod(xid, 1 << 32)
-        self.send(b"d", struct.pack("!cqIIII", b"h", 0, xmin, epoch, 0, 0))
+        self.epoch, self.xmin = divmod(xid, 1 << 32)
+
+    def hold(self):
+        """Say that rows as old as this are needed."""
+        feedback = struct.pack("!cqIIII", b"h", 0, self.xmin, self.epoch, 0, 0)
+        self.send(b"d", feedback)
 
     def send(self, kind, body):
         self.socket.sendall(kind + struct.pack("!i", 4 + len(body)) + body)
@@ -164,7 +168,12 @@ def test_replication_slot_that_nobody_uses(shop, query):
     try:
         assert not found()  # it keeps no row yet
         standby = Standby(shop.url, name)
-        wait_for(lambda: query(state) == [(True, True)])
+
+        def held():
+            standby.hold()
+            return query(state) == [(True, True)]
+
+        wait_for(held)
         assert not found()  # somebody uses it
         standby.socket.close()
         wait_for(lambda: query(state) == [(False, True)])

@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def drive(tmp_path):
+def drive(open_path):
     made = []
 
     def make(megabytes):
-        made.append(disk.Disk(tmp_path, megabytes))
+        made.append(disk.Disk(open_path, megabytes))
         return made[-1]
 
     yield make
@@ -130,12 +130,7 @@ def test_power_cuts_under_sqlite(program, drive):
 class ServerOnDisk:
     """A PostgreSQL whose files can vanish from under it."""
 
-    def __init__(self, drive, place):
-        # The user postgres must be let in.
-        for folder in (place, *place.parents):
-            if folder.name.startswith("pytest"):
-                folder.chmod(0o755)
-        place.chmod(0o755)
+    def __init__(self, drive):
         self.drive = drive
         settings = {"fsync": "on", "wal_writer_delay": "10s"}
         self.server = Postgres(drive.path / "pg", settings=settings)
@@ -162,7 +157,7 @@ class ServerOnDisk:
 
 @pytest.mark.timeout(1800 if campaign.LONG else 300)
 def test_power_cuts_under_postgresql(program, drive, tmp_path):
-    machine = ServerOnDisk(drive(320), tmp_path)
+    machine = ServerOnDisk(drive(320))
     case = DatabaseCase("cuts", program().path, tmp_path, machine.server, proxied=False)
     case.traffic.stop()
     hasty = f"ALTER DATABASE {case.database} {{}} synchronous_commit"
