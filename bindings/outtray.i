@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "outtray.h"
-#include "outtray/sqlite.h"
 
 /* Says in a declaration that the result is only a code. */
 typedef int outtray_rc;

@@ -1,4 +1,7 @@
-/** @file outtray.h - the transactional outbox engine: everything at once. */
+/** @file outtray.h - the transactional outbox engine: everything at once.
+ *
+ * Since: all of it is there from version 0.1 on.
+ */
 #ifndef OUTTRAY_H
 #define OUTTRAY_H
 
@@ -10,6 +13,7 @@
 #include "outtray/relay.h"
 #include "outtray/batch.h"
 #include "outtray/schema.h"
+#include "outtray/sqlite.h"
 #include "outtray/cli.h"
 
 #endif

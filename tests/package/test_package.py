@@ -43,6 +43,14 @@ def test_exported_names(prefix):
     assert [name for name in names if not name.startswith("outtray_")] == []
 
 
+def test_one_header_for_everything(prefix):
+    include = prefix / "include"
+    text = (include / "outtray.h").read_text()
+    headers = sorted((include / "outtray").glob("*.h"))
+    assert headers
+    assert [h.name for h in headers if f'"outtray/{h.name}"' not in text] == []
+
+
 def pkg_config(prefix, *arguments):
     (pc,) = prefix.glob("lib*/**/outtray.pc")
     env = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}

@@ -91,18 +91,20 @@ OUTTRAY_API int outtray_relay_take(struct outtray_relay *,
                                    struct outtray_error *err);
 
 /** Is its sink script:, so that its events are for outtray_relay_take?
- * @thread any */
+ * @thread any, as outtray_relay_take */
 OUTTRAY_API bool outtray_relay_scripted(const struct outtray_relay *);
 
 /** Would outtray_relay_take give a batch now, with the limits of its last call?
  * @thread any, as outtray_relay_take */
 OUTTRAY_API bool outtray_relay_ready(const struct outtray_relay *);
 
-/** How many events it was taken with; never 0. */
+/** How many events it was taken with; never 0.
+ * @thread any, as long as the batch is not closed meanwhile */
 OUTTRAY_API size_t outtray_batch_size(const struct outtray_batch *);
 
 /** One of them; valid until the batch is closed, also once it is settled.
- * NULL: there are not so many. */
+ * NULL: there are not so many.
+ * @thread as outtray_batch_size */
 OUTTRAY_API const struct outtray_batch_event *
 outtray_batch_event(const struct outtray_batch *, size_t index);
 
@@ -110,7 +112,9 @@ outtray_batch_event(const struct outtray_batch *, size_t index);
  * The next event to deliver, one after the other, in order. One whose key has
  * failed earlier in this batch is left out and given back: delivered now, it
  * would come before its predecessor.
- * @return false: there are no more
+ * @param index  its place in the batch; outtray_batch_size after the last
+ * @return false: there are no more, or the batch is lost
+ * @thread as outtray_batch_settle
  */
 OUTTRAY_API bool outtray_batch_next(struct outtray_batch *, size_t *index);
 
@@ -141,7 +145,8 @@ OUTTRAY_API bool outtray_batch_lost(const struct outtray_batch *);
 OUTTRAY_API size_t outtray_batch_open(const struct outtray_batch *);
 
 /** Free it; what is not settled is given back (OUTTRAY_OUTCOME_UNKNOWN). NULL is
- * fine, and so is a relay that was closed before. @thread any */
+ * fine, and so is a relay that was closed before.
+ * @thread any, but nobody else may use the batch meanwhile or later */
 OUTTRAY_API void outtray_batch_close(struct outtray_batch *);
 
 #ifdef __cplusplus

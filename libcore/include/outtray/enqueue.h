@@ -120,7 +120,9 @@ outtray_enqueue_build(struct outtray_statement *out,
                       const struct outtray_event *events, size_t n,
                       struct outtray_error *err);
 
-/** Free what outtray_enqueue_build made; a zeroed statement is fine. */
+/** Free what outtray_enqueue_build made, and zero it; NULL and a zeroed
+ * statement are fine.
+ * @thread any, but nobody else may use the statement meanwhile */
 OUTTRAY_API void outtray_statement_free(struct outtray_statement *);
 
 /** A new UUIDv7 as text. @return 0 or OUTTRAY_E_IO. @thread any */

@@ -39,7 +39,7 @@ OUTTRAY_API void outtray_set_allocator(void *(*alloc)(size_t),
                                        void *(*resize)(void *, size_t),
                                        void (*release)(void *));
 
-/** The version of the library that is running, e.g. "0.1.0". */
+/** The version of the library that is running, e.g. "0.1.0". @thread any */
 OUTTRAY_API const char *outtray_version(void);
 
 #ifdef __cplusplus

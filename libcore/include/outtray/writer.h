@@ -48,6 +48,7 @@ outtray_writer_open(struct outtray_writer **out,
  * @return 0; OUTTRAY_E_STORE_BUSY: somebody else kept the lock; _STORE_…: what
  *         is wrong with the file; _MISUSE: one is open already; _FORKED.
  *         Nothing is written then.
+ * @thread any, one at a time for a writer
  */
 OUTTRAY_API int outtray_writer_begin(struct outtray_writer *,
                                      struct outtray_error *err);
@@ -59,6 +60,7 @@ OUTTRAY_API int outtray_writer_begin(struct outtray_writer *,
  * @return 0; OUTTRAY_E_EXISTS and all of class EVENT: these events are refused,
  *         and the transaction goes on without them; any other: the transaction
  *         is rolled back. _NOT_IN_TRANSACTION: there is none.
+ * @thread as outtray_writer_begin
  */
 OUTTRAY_API int outtray_writer_add(struct outtray_writer *,
                                    const struct outtray_event *events, size_t n,
@@ -70,14 +72,17 @@ OUTTRAY_API int outtray_writer_add(struct outtray_writer *,
  * @return 0; OUTTRAY_E_COMMIT_UNKNOWN: the disk failed while it wrote, and the
  *         events are there after a crash, or not; any other: none is there.
  *         No transaction is open in any case.
+ * @thread as outtray_writer_begin
  */
 OUTTRAY_API int outtray_writer_commit(struct outtray_writer *,
                                       struct outtray_error *err);
 
-/** Roll back; fine with no transaction open. */
+/** Roll back; fine with no transaction open.
+ * @thread as outtray_writer_begin */
 OUTTRAY_API void outtray_writer_rollback(struct outtray_writer *);
 
-/** Roll back, close the file, free. NULL is fine. */
+/** Roll back, close the file, free. NULL is fine.
+ * @thread any, but nobody else may use the writer meanwhile or later */
 OUTTRAY_API void outtray_writer_close(struct outtray_writer *);
 
 #ifdef __cplusplus
