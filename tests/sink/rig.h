@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "sink/sink.h"
@@ -113,6 +114,18 @@ static inline void rig_refused(const char *url, const char *const *settings,
     if (strstr(err.text, says) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", err.text, says);
     outtray_conf_free(r.conf);
+}
+
+/* This process may open no more files, or as many as before. */
+static inline void rig_no_files(bool none)
+{
+    static rlim_t before;
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (none)
+        before = limit.rlim_cur;
+    limit.rlim_cur = none ? 0 : before;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static inline struct ot_event *rig_event(struct rig *r, const char *topic,

@@ -141,12 +141,25 @@ static void test_script_file(void **state)
     unlink(path);
 }
 
+static void test_files_that_are_not_there(void **state)
+{
+    static const char why[] = "No such file or directory; name a file";
+    (void)state;
+    rig_refused("fault:?script_file=/tmp/outtray-no-such/a", NULL,
+                OUTTRAY_E_URL, why);
+    rig_refused("fault:?record=/tmp/outtray-no-such/a", NULL, OUTTRAY_E_URL,
+                why);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_steps),       cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_chance),      cmocka_unit_test(test_times),
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_chance),
+        cmocka_unit_test(test_times),
         cmocka_unit_test(test_script_file),
+        cmocka_unit_test(test_files_that_are_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,9 @@
 /* The file sink when the disk or the file is not as it should be. */
 #include "battery.h"
 
+#include "sink/file/writer.h"
+
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -179,6 +182,7 @@ static void test_cannot_open(void **state)
     assert_int_equal(r->sink->ops->check(r->sink, NULL, 100, &err),
                      OUTTRAY_E_SINK_MISCONFIGURED);
     assert_non_null(strstr(err.text, "outtray-no-such-folder"));
+    assert_non_null(strstr(err.text, "No such file or directory; make the"));
     add_numbered(r, 3);
     rig_run(r, 3, 5000);
     assert_int_equal(r->outcome[OT_UNAVAILABLE], 3);
@@ -188,6 +192,15 @@ static void test_cannot_open(void **state)
     assert_int_equal(r->sink->ops->check(r->sink, "orders", 100, &err),
                      OUTTRAY_E_SINK_MISCONFIGURED);
     rig_close(r);
+}
+
+/* On a file system that nobody may write to, rights are no help. */
+static void test_advice(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(ot_writer_advice(EACCES), "relay's user"));
+    assert_non_null(strstr(ot_writer_advice(EROFS), "mount"));
+    assert_null(strstr(ot_writer_advice(EROFS), "user"));
 }
 
 /* Rotated away: the next line begins a new file. */
@@ -261,8 +274,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line),        cmocka_unit_test(test_torn),
         cmocka_unit_test(test_full),        cmocka_unit_test(test_no_space),
-        cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_rotated),
-        cmocka_unit_test(test_hanging),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_rotated),     cmocka_unit_test(test_hanging),
+        cmocka_unit_test(test_refused),
     };
     if (mkdtemp(folder) == NULL)
         return 1;

@@ -217,6 +217,22 @@ static void test_no_memory(void **state)
     outtray_set_allocator(NULL, NULL, NULL);
 }
 
+static void test_no_descriptors(void **state)
+{
+    static const char url[] = "kafka://127.0.0.1:1";
+    (void)state;
+    struct rig r;
+    struct outtray_error err = {0};
+    rig_open(&r, url, NULL);
+    rig_no_files(true);
+    rig_refused(url, NULL, OUTTRAY_E_IO, "ulimit -n");
+    int code = r.sink->ops->check(r.sink, NULL, 100, &err);
+    rig_no_files(false);
+    assert_int_equal(code, OUTTRAY_E_IO);
+    assert_non_null(strstr(err.text, "ulimit -n"));
+    rig_close(&r);
+}
+
 /* What a slow link gets: more time for less. */
 static void test_longer(void **state)
 {
@@ -269,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_slower_and_slower),
         cmocka_unit_test(test_classify_refused),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_longer),
         cmocka_unit_test(test_reader_of_no_topic),
     };

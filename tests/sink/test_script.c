@@ -497,6 +497,14 @@ static void urls(void **state)
     rig_refused("script:x", NULL, OUTTRAY_E_URL, "nothing after the colon");
 }
 
+static void no_descriptor_is_left(void **state)
+{
+    (void)state;
+    rig_no_files(true);
+    rig_refused("script:", NULL, OUTTRAY_E_IO, "ulimit -n");
+    rig_no_files(false);
+}
+
 /* --- threads ---------------------------------------------------------------- */
 
 enum { WORKERS = 4, EVENTS = 20000 };
@@ -581,6 +589,7 @@ int main(void)
         cmocka_unit_test(stopped),
         cmocka_unit_test(a_batch_outlives_its_sink),
         cmocka_unit_test(urls),
+        cmocka_unit_test(no_descriptor_is_left),
         cmocka_unit_test(several_threads_take),
     };
     int failed = run_battery(&battery);

@@ -124,13 +124,23 @@ static void test_left_alone(void **state)
     assert_int_equal(fcntl(1, F_GETFL), before);
 }
 
+static void test_closed(void **state)
+{
+    (void)state;
+    fflush(stdout);
+    int home = fcntl(1, F_DUPFD_CLOEXEC, 3);
+    close(1);
+    rig_refused("stdout:", NULL, OUTTRAY_E_IO, "Bad file descriptor; redirect");
+    dup2(home, 1);
+    close(home);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_whole_lines),
-        cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_stuck),  cmocka_unit_test(test_whole_lines),
+        cmocka_unit_test(test_gone),   cmocka_unit_test(test_left_alone),
+        cmocka_unit_test(test_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

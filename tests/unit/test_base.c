@@ -229,6 +229,8 @@ static void errors(void **state)
     assert_int_equal(ot_fail_context(&err, OUTTRAY_E_IO, "file"), OUTTRAY_E_IO);
     assert_string_equal(err.text, "file: input or output failed");
     assert_int_equal(ot_fail_nomem(&err), OUTTRAY_E_NOMEM);
+    assert_int_equal(ot_fail_random(&err), OUTTRAY_E_IO);
+    assert_non_null(strstr(err.text, "getrandom"));
     assert_int_equal(ot_fail(NULL, OUTTRAY_E_IO, "x"), OUTTRAY_E_IO);
     assert_int_equal(ot_fail_context(NULL, OUTTRAY_E_IO, "x"), OUTTRAY_E_IO);
     ot_error_clear(NULL);

@@ -111,10 +111,12 @@ void ot_buffer_free(struct ot_buffer *);
 int ot_fail(struct outtray_error *err, int code, const char *fmt, ...)
     OUTTRAY_PRINTF(3, 4);
 int ot_fail_nomem(struct outtray_error *err);
+int ot_fail_random(struct outtray_error *err); /* no ot_random_bytes */
 #ifdef __clang_analyzer__
 /* It sees one file at a time: that a failure is not 0 it must be told. */
 #define ot_fail(err, code, ...) (ot_fail(err, code, __VA_ARGS__), (code))
 #define ot_fail_nomem(err)      (ot_fail_nomem(err), OUTTRAY_E_NOMEM)
+#define ot_fail_random(err)     (ot_fail_random(err), OUTTRAY_E_IO)
 #endif
 /* Put "context: " before the text that is there. Returns err->code. */
 int ot_fail_context(struct outtray_error *err, int code, const char *fmt, ...)

@@ -102,6 +102,13 @@ int(ot_fail_nomem)(struct outtray_error *err)
     return ot_fail(err, OUTTRAY_E_NOMEM, "out of memory");
 }
 
+int(ot_fail_random)(struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_IO,
+                   "the system gives no random bytes: allow this process the "
+                   "system call getrandom (a sandbox refuses it)");
+}
+
 static void join(struct outtray_error *err, const char *fmt, ...)
     OUTTRAY_PRINTF(2, 3);
 

@@ -20,7 +20,7 @@ static int apply_open(struct apply *apply, const struct outtray_conf *conf,
     int rc;
 
     if (ot_uuid_next(&source, &owner) != 0)
-        return ot_fail(err, OUTTRAY_E_IO, "the system gives no randomness");
+        return ot_fail_random(err);
     rc = ot_loop_new(&apply->loop, err);
     if (rc == 0)
         rc = ot_store_open(&apply->store, conf, owner, NULL, err);

@@ -103,6 +103,6 @@ int ot_relay_options(const struct outtray_conf *conf, uint32_t store_caps,
     if (rc != 0)
         return rc;
     if (ot_random_bytes(&out->seed, sizeof(out->seed)) != 0)
-        return ot_fail(err, OUTTRAY_E_IO, "the system gives no randomness");
+        return ot_fail_random(err);
     return 0;
 }

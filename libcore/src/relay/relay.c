@@ -130,7 +130,7 @@ int outtray_relay_open(struct outtray_relay **out,
     }
     relay_log_init(relay, log, log_ctx);
     if (ot_uuid_next(&source, &owner) != 0) {
-        rc = ot_fail(err, OUTTRAY_E_IO, "the system gives no randomness");
+        rc = ot_fail_random(err);
         goto fail;
     }
     rc = ot_loop_new(&relay->loop, err);

@@ -23,6 +23,10 @@ struct ot_wake {
     int write_fd; /* may be the same */
 };
 int ot_wake_open(struct ot_wake *); /* 0 or an errno */
+/* What to say if that fails. */
+#define OT_NO_WAKE                                                           \
+    "no file descriptor is left: raise the limit of open files (ulimit -n, " \
+    "or LimitNOFILE= of the service)"
 void ot_wake_close(struct ot_wake *);
 void ot_wake_up(const struct ot_wake *);
 void ot_wake_clear(const struct ot_wake *);

@@ -122,7 +122,7 @@ static int name_run(struct ot_cli *cli, struct demo *demo)
     int rc;
 
     if (ot_random_bytes(&tag, sizeof(tag)) != 0)
-        return ot_fail(&cli->err, OUTTRAY_E_IO, "no randomness");
+        return ot_fail_random(&cli->err);
     snprintf(demo->outbox, sizeof(demo->outbox), "outtray_demo_%08x", tag);
     snprintf(demo->topic, sizeof(demo->topic), "outtray_demo_%08x", tag);
     rc = outtray_conf_set(demo->conf, "store.outbox", demo->outbox, &cli->err);

@@ -62,9 +62,8 @@ static int change_order(struct writer *writer, struct change *change,
     if (sscanf(cell, "%d", &change->version) != 1)
         return ot_fail(err, OUTTRAY_E_STORE, "order %d is not there",
                        change->order);
-    rc = outtray_id_new(change->id);
-    if (rc != 0)
-        return ot_fail(err, rc, "no randomness");
+    if (outtray_id_new(change->id) != 0)
+        return ot_fail_random(err);
     snprintf(sql, sizeof(sql),
              "INSERT INTO %s (order_id, version, event_id) VALUES (%d, %d, "
              "'%s')",

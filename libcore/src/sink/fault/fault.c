@@ -48,8 +48,9 @@ static int read_script(const char *path, struct ot_buffer *out,
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return ot_fail(err, OUTTRAY_E_URL,
-                       "fault: script_file: cannot read %s (error %d)", path,
-                       errno);
+                       "fault: script_file: cannot read %s: %s; name a file "
+                       "with the steps",
+                       path, strerror(errno));
     char piece[4096];
     ssize_t n;
     while ((n = read(fd, piece, sizeof(piece))) > 0)
@@ -99,9 +100,11 @@ static int take_params(struct fault_sink *s, const struct ot_url *url,
             s->record =
                 open(value, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
             if (s->record < 0)
-                code = ot_fail(err, OUTTRAY_E_URL,
-                               "fault: record: cannot write %s (error %d)",
-                               value, errno);
+                code =
+                    ot_fail(err, OUTTRAY_E_URL,
+                            "fault: record: cannot write %s: %s; name a file "
+                            "that can be made",
+                            value, strerror(errno));
         } else {
             code = ot_fail(err, OUTTRAY_E_URL,
                            "fault: there is no option \"%s\": take script, "

@@ -155,7 +155,7 @@ static const char *refusal(struct file_sink *s)
         s->writer = ot_writer_new(s->path, s->sync);
         s->pid = getpid();
         if (s->writer == NULL)
-            return "file: out of memory or threads";
+            return "file: " OT_NO_WRITER;
     }
     if (s->pid != getpid())
         return "file: the sink was used before this process forked";
@@ -242,9 +242,8 @@ static int file_check(struct ot_sink *sink, const char *destination,
                            "%s is a folder: name a file in it", s->path);
         if (access(s->path, W_OK) != 0)
             return ot_fail(err, OUTTRAY_E_SINK_MISCONFIGURED,
-                           "%s cannot be written (error %d): let the relay's "
-                           "user write it",
-                           s->path, errno);
+                           "%s cannot be written: %s%s", s->path,
+                           strerror(errno), ot_writer_advice(errno));
         return 0;
     }
     const char *slash = strrchr(s->path, '/');
@@ -256,9 +255,8 @@ static int file_check(struct ot_sink *sink, const char *destination,
     int code = 0;
     if (access(folder, W_OK | X_OK) != 0)
         code = ot_fail(err, OUTTRAY_E_SINK_MISCONFIGURED,
-                       "%s cannot be made: the folder %s is missing or not "
-                       "writable for the relay's user",
-                       s->path, folder);
+                       "%s cannot be made in %s: %s%s", s->path, folder,
+                       strerror(errno), ot_writer_advice(errno));
     ot_free(folder);
     return code;
 }

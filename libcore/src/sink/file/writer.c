@@ -54,15 +54,17 @@ static void fault(struct ot_written *r, int error, const char *what,
              advice);
 }
 
-static const char *advice_for(int error)
+const char *ot_writer_advice(int error)
 {
     switch (error) {
     case ENOSPC:
     case EDQUOT:
         return "; make room, delivery resumes by itself";
     case EACCES:
-    case EROFS:
+    case EPERM:
         return "; let the relay's user write there";
+    case EROFS:
+        return "; mount the file system for writing, or name another file";
     case ENOENT:
         return "; make the folder";
     case EIO:
@@ -197,7 +199,7 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         close_file(w);
     int e = w->fd >= 0 ? 0 : open_file(w);
     if (e != 0) {
-        fault(r, e, "cannot open", w->path, advice_for(e));
+        fault(r, e, "cannot open", w->path, ot_writer_advice(e));
         return;
     }
     int64_t start = w->regular ? (int64_t)lseek(w->fd, 0, SEEK_END) : 0;
@@ -217,14 +219,14 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
     cut_tail(w, start, written, whole);
     r->bytes = whole;
     if (e != 0)
-        fault(r, e, "cannot write", w->path, advice_for(e));
+        fault(r, e, "cannot write", w->path, ot_writer_advice(e));
     if (w->sync && whole > 0 && w->fd >= 0 && fsync(w->fd) != 0) {
         /* The kernel forgets what it could not write: nobody knows what is
          * there, so open it again and say so. */
         e = errno;
         r->bytes = 0;
         r->maybe_rest = true;
-        fault(r, e, "cannot sync", w->path, advice_for(e));
+        fault(r, e, "cannot sync", w->path, ot_writer_advice(e));
         close_file(w);
     }
 }

@@ -19,6 +19,13 @@ struct ot_written {
 /* Starts the thread, opens nothing yet. NULL: no memory or no thread. */
 struct ot_writer *ot_writer_new(const char *path, bool sync);
 
+#define OT_NO_WRITER                                                  \
+    "no memory, thread or file descriptor is left: raise the limits " \
+    "(ulimit -u, -n), the relay tries again by itself"
+
+/* What to do about that errno of the file: "; make the folder", or "". */
+const char *ot_writer_advice(int error);
+
 /* Readable when a result may be there. */
 int ot_writer_fd(const struct ot_writer *);
 

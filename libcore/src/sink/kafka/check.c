@@ -149,7 +149,7 @@ int ot_kafka_check(struct ot_sink *sink, const char *destination,
     struct ot_wake wake;
     ot_error_clear(err);
     if (ot_wake_open(&wake) != 0)
-        return ot_fail(err, OUTTRAY_E_IO, "kafka: no descriptors are left");
+        return ot_fail(err, OUTTRAY_E_IO, "kafka: " OT_NO_WAKE);
     if (destination != NULL)
         ot_sink_destination(c.sink->conf, ot_slice_of(destination), &name);
     int code = name.failed ? ot_fail_nomem(err) : 0;

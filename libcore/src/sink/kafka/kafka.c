@@ -107,7 +107,7 @@ static int kafka_open(struct ot_sink **out, const struct outtray_conf *conf,
     if (k->conf == NULL)
         code = ot_fail_nomem(err);
     else if (!renew_wake(k))
-        code = ot_fail(err, OUTTRAY_E_IO, "kafka: no descriptors are left");
+        code = ot_fail(err, OUTTRAY_E_IO, "kafka: " OT_NO_WAKE);
     else
         code = set_up(k, &url, err);
     ot_url_free(&url);
@@ -150,7 +150,7 @@ static const char *refusal(struct ot_kafka *k, int64_t *retry_after_us)
     }
     struct outtray_error err = {0};
     if (k->pid != getpid() && !renew_wake(k))
-        return "kafka: no descriptors are left";
+        return "kafka: " OT_NO_WAKE;
     k->client =
         ot_kafka_client_new(k->settings, k->auto_create, &k->wake, &err);
     if (k->client == NULL)

@@ -1,7 +1,6 @@
 /* script.c - the relay's side of it. See script.h. */
 #include "sink/script/script.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -54,10 +53,9 @@ void ot_script_leave(struct ot_script *s)
 
 static int script_init(struct ot_script *s, struct outtray_error *err)
 {
-    int e = pthread_mutex_init(&s->lock, NULL);
-    if (e != 0) {
+    if (pthread_mutex_init(&s->lock, NULL) != 0) {
         ot_free(s);
-        return ot_fail(err, OUTTRAY_E_IO, "script: no lock (error %d)", e);
+        return ot_fail_nomem(err);
     }
     s->wake = (struct ot_wake){-1, -1};
     ot_script_keys_init(&s->keys);
@@ -67,12 +65,10 @@ static int script_init(struct ot_script *s, struct outtray_error *err)
         script_free(s);
         return ot_fail_nomem(err);
     }
-    e = ot_wake_open(&s->wake);
-    if (e != 0) {
+    if (ot_wake_open(&s->wake) != 0) {
         s->wake = (struct ot_wake){-1, -1};
         script_free(s);
-        return ot_fail(err, OUTTRAY_E_IO,
-                       "script: no descriptor to wake the relay (error %d)", e);
+        return ot_fail(err, OUTTRAY_E_IO, "script: " OT_NO_WAKE);
     }
     return 0;
 }

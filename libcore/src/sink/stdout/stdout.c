@@ -82,7 +82,9 @@ static int stdout_open(struct ot_sink **out, const struct outtray_conf *conf,
         ot_done_free(&s->done);
         ot_free(s);
         return ot_fail(err, OUTTRAY_E_IO,
-                       "stdout: standard output is not open (error %d)", e);
+                       "stdout: standard output cannot be used: %s; redirect "
+                       "it, or write to a file: --sink file:PATH",
+                       strerror(e));
     }
     *out = &s->base;
     return 0;
