@@ -16,6 +16,17 @@ def check(got, kills, outages):
     assert got["broker_outages"] == outages
     assert got["rolled_back"] > 0
     assert got["savepoints_rolled_back"] > 0
+    measured(got)
+
+
+def measured(got):
+    """How fast it was: numbers that make sense, whatever the machine."""
+    names = ("seconds", "events_per_s", "p50_ms", "p99_ms")
+    assert all(type(got[name]) is float for name in names), got
+    assert 0 < got["p50_ms"] <= got["p99_ms"]
+    assert got["seconds"] > 0
+    pace = got["delivered"] / got["seconds"]
+    assert got["events_per_s"] == pytest.approx(pace, rel=1e-6)
 
 
 @pytest.mark.timeout(300)
@@ -87,6 +98,7 @@ def test_torture_on_the_servers_of_the_user(outtray, pg, own_kafka):
     assert got["relay_kills"] > 0 and got["writer_kills"] > 0
     assert got["relay_pauses"] > 0
     assert got["seconds"] >= 25
+    measured(got)
     # Of what was there before it took no notice.
     assert made_by_demo(pg, server) == ["outtray"]
     assert pg.query("SELECT * FROM outtray.event") == []
