@@ -237,6 +237,38 @@ def own_words(root):
 
 
 @check
+def figures(root):
+    """docs/reliability.md has the number of mutants, specs and so on of today"""
+    rows = r"^[^#\s]"
+    counted = [  # what the page says; the files, and what is there of each
+        (r"(\d+) known mistakes", "tests/sim/mutants.txt", "^@ .+"),
+        (r"(\d+) in what is between", "tests/isolation/MUTANTS", rows + r"\S*"),
+        (r"\((\d+) specs\)", "tests/isolation/specs/*.spec", r"\A"),
+        (
+            r"(\d+) configurations must hold",
+            "tests/model/configurations",
+            rows + r"\S* +\S+ +\w+ +holds",
+        ),
+        (
+            r"(\d+) that leave",
+            "tests/model/configurations",
+            rows + r"\S* +\S+ +\w+ +(?!holds)\w+",
+        ),
+        (r"(\d+) stalls", "tests/relay/test_stalls.py", r"^    Stall\(.+"),
+    ]
+    name = "docs/reliability.md"
+    page = " ".join(text(root, name).split())
+    for says, where, pattern in counted:
+        found = set()
+        for path in files(root, where):
+            matches = re.findall(pattern, text(root, path), re.MULTILINE)
+            found |= {match or path for match in matches}
+        told = re.search(says, page)
+        if told is None or int(told[1]) != len(found):
+            yield f"{name}: {where} has {len(found)}, not {told and told[0]!r}"
+
+
+@check
 def errors_tested(root):
     """every error of error.def is raised by a test that names it, not only as
     what a stand-in answers"""

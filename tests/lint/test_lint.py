@@ -13,6 +13,8 @@ GOOD = {
     "libcore/include/outtray/error.def": 'OUTTRAY_ERROR(A, -1, BUG, true, 70, "went wrong")\n',
     "tests/SUITES": "unit\n",
     "tests/unit/test_a.c": "int a; /* OUTTRAY_E_A */\n",
+    "docs/reliability.md": "0 known mistakes in it, 0 in what is between; (0 specs)\n"
+    "0 configurations must hold, 0 that leave one out must not; 0 stalls\n",
     "a.py": "print(1)\n",
     "a.lua": "return 1\n",
     "a.sh": '#!/bin/sh\necho "$1"\n',
@@ -31,6 +33,7 @@ BAD = {
         "libcore/include/outtray/error.def",
         'OUTTRAY_ERROR(B, -1, BUG, true, 70, "a")\n',
     ),
+    "figures": ("tests/isolation/specs/a.spec", "one more\n"),
     "file_length": ("libcore/src/base/a.c", "int a;\n" * 901),
     "no_machine_paths": ("a.sh", "#!/bin/sh\ncd /" + "work/x || exit\n"),
     "own_words": ("a.py", "print(1)  # TO" + "DO\n"),
