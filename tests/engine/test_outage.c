@@ -1,6 +1,6 @@
 /* test_outage.c - thirty days without a broker, or without a database, in
- * virtual time and with the default settings: what the table of outages in
- * README.md says of this program. */
+ * virtual time and with the default settings: what the tables of outages in
+ * README.md and docs/reliability.md say of this program. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
