@@ -50,7 +50,7 @@ def test_explain(shop):
     assert set(found) == {"event", "reasons", "try"}
     assert set(found["event"]) == EVENT | {"in_gap"}
     assert all(set(reason) == {"code", "text"} for reason in found["reasons"])
-    documented(shop, "explain", {"reasons", "code", "text"})
+    documented(shop, "explain", {"reasons", "code", "text", *found})
 
 
 def test_status(shop):
@@ -79,3 +79,59 @@ def test_prune(shop):
     found = shop.run("prune", "--json", "--dry-run").json()
     assert set(found) == {"found", "deleted", "dry_run"}
     documented(shop, "prune", found)
+
+
+def test_set_up(shop):
+    found = shop.run("init", "--if-not-exists", "--json").json()
+    assert set(found) == set(
+        "outbox server where created schema_version app_role relay_role".split()
+    )
+    documented(shop, "init", found)
+    found = shop.run("upgrade", "--json").json()
+    assert set(found) == {"schema_version", "schema_wanted", "lines"}
+    documented(shop, "upgrade", found)
+    found = shop.run("drop", "--dry-run", "--json").json()
+    assert set(found) == {"outbox", "events", "dropped"}
+    documented(shop, "drop", found)
+
+
+def test_looks(shop):
+    found = shop.run("check", "--json", "--sink", "null:").json()
+    assert set(found) == {"ok", "items"} and found["items"]
+    item = {"item", "ok", "text", "error", "try"}
+    assert all(set(one) == item for one in found["items"])
+    documented(shop, "check", {*found, *item, "warning"})
+    found = shop.run("doctor", "--json", status=None).json()
+    assert set(found) == {"errors", "warnings", "findings"} and found["findings"]
+    finding = {"check", "level", "text", "fix"}
+    assert all(set(one) == finding for one in found["findings"])
+    levels = {one["level"] for one in found["findings"]}
+    documented(shop, "doctor", {*found, *finding, *levels})
+    one = shop.run("conf", "relay.ordering", "--json").json()
+    assert set(one) == {"key", "value", "source", "default", "doc"}
+    assert one in shop.run("conf", "--json").lines()
+    documented(shop, "conf", one)
+
+
+def test_a_run(shop, tmp_path):
+    found = shop.run("enqueue", "orders", "{}", "--json").json()
+    assert set(found) == {"enqueued", "id"}
+    assert shop.load([{"topic": "orders", "payload": ""}]) == {"enqueued": 1}
+    documented(shop, "enqueue", found)
+    found = shop.relay(f"file://{tmp_path}/arrived")
+    assert set(found) == set(
+        "delivered failed dead pruned position last_seq held seconds".split()
+    )
+    documented(shop, "relay", found)
+    (tmp_path / "ids").write_text("")
+    found = shop.run(
+        "reconcile", "--json", "--arrived", tmp_path / "ids", status=1
+    ).json()
+    numbers = (
+        "expected arrived missing duplicates unknown out_of_order "
+        "not_delivered_yet older_than_log error_rate repair_asked"
+    )
+    assert set(found) == {*numbers.split(), "problems"}
+    problem = {"kind", "id", "seq"}
+    assert [set(one) for one in found["problems"]] == [problem, problem]
+    documented(shop, "reconcile", {*found, *problem})

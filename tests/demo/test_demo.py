@@ -1,5 +1,6 @@
 """The demo: nothing lost, invented or out of order while things are killed."""
 
+import re
 import signal
 
 import pytest
@@ -44,6 +45,9 @@ def test_dual_write_loses_under_the_same_kills(outtray):
     ).json()
     check(got, kills=5, outages=1)
     dual = got["dual_write"]
+    assert set(dual) == set(got) - {"seed", "dual_write"}
+    told = outtray.run("help", "demo").stdout.partition("With --json")[2]
+    assert set(got) <= set(re.findall(r"\w+", told))
     assert dual["broker_outages"] == 1
     assert dual["lost"] > 0, dual
 

@@ -203,7 +203,10 @@ const struct ot_cli_verb ot_cli_verb_check = {
         "One line for each item, ok or FAILED with what to do; a warning is "
         "about a topic that will lose or reject events later. The exit status "
         "is that of the first failure. It changes nothing and publishes "
-        "nothing. outtray doctor looks deeper.",
+        "nothing. outtray doctor looks deeper. With --json: one object with ok "
+        "and "
+        "the array items of {item, ok, text, error, try}, and warning where "
+        "there is one.",
     .options = options,
     .example = "outtray check --sink kafka://localhost:9092 "
                "--topic orders.created",

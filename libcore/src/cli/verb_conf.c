@@ -177,7 +177,8 @@ const struct ot_cli_verb ot_cli_verb_conf = {
     .usage = "[KEY]",
     .purpose = "Reads the file, the environment and the options as every verb "
                "does, and prints what comes out. With KEY: its value alone. "
-               "Passwords are never printed.",
+               "Passwords are never printed. With --json: one object a line "
+               "with key, value, source, default and doc.",
     .options = options,
     .example = "outtray conf --ini > outtray.ini\n"
                "outtray conf relay.ordering",

@@ -186,7 +186,9 @@ const struct ot_cli_verb ot_cli_verb_doctor = {
         "be published to, will they lose or reject events? "
         "Exit status 1 if something is FAILED; a warning alone is 0. outtray "
         "check asks whether everything can be reached, outtray status how it "
-        "is going.",
+        "is going. With --json: one object with errors, warnings and the array "
+        "findings of {check, level, text, fix}; level is ok, warning or "
+        "FAILED.",
     .options = options,
     .example = "outtray doctor --sink kafka://localhost:9092",
     .codes = codes,

@@ -58,7 +58,8 @@ const struct ot_cli_verb ot_cli_verb_drop = {
     .name = "drop",
     .summary = "remove an outbox with everything in it",
     .purpose = "Counts the events first, and removes them, cursors and held "
-               "events only with --yes. What was not delivered is lost.",
+               "events only with --yes. What was not delivered is lost. "
+               "With --json: one object with outbox, events and dropped.",
     .options = options,
     .example = "outtray drop --dry-run\n"
                "outtray drop --yes",

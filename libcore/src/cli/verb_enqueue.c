@@ -335,7 +335,9 @@ const struct ot_cli_verb ot_cli_verb_enqueue = {
         "as wanted key, type, headers (an object of strings), payload (a "
         "string, or any JSON, which is taken as it is written) or "
         "payload_base64, deliver_at, id. All lines are one transaction: an "
-        "error names its line and member, and nothing is enqueued.\n\n"
+        "error names its line and member, and nothing is enqueued. "
+        "With --json: one object with enqueued, the number of events, and "
+        "without --ndjson the id.\n\n"
         "An application enqueues in its own transaction, by the library or the "
         "SQL function, not by this command.",
     .options = options,

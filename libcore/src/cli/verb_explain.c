@@ -252,8 +252,9 @@ const struct ot_cli_verb ot_cli_verb_explain = {
         "missing relay or event of its key; how often it failed, with what "
         "error, and when it is tried next; what the relay says that it waits "
         "for, and who holds a lock in the database. With --json: one object "
-        "with an "
-        "array reasons of {code, text}.",
+        "with event (as from show), the array reasons of {code, text}, and "
+        "try, "
+        "the command that would help, or null.",
     .example = "outtray explain 019abc12-3456-7000-8000-000000000001",
     .codes = codes,
     .run = run,

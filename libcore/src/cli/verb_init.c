@@ -100,7 +100,9 @@ const struct ot_cli_verb ot_cli_verb_init = {
         "and the relay log in with get the least they need by --app-role and "
         "--relay-role.\n\n"
         "If there is an outbox already, nothing is changed and the exit status "
-        "is 73, except that roles are granted what they need.",
+        "is 73, except that roles are granted what they need. "
+        "With --json: one object with outbox, server, where, created, "
+        "schema_version, app_role and relay_role.",
     .options = options,
     .example =
         "outtray init --store sqlite:///shop.db\n"

@@ -494,7 +494,10 @@ const struct ot_cli_verb ot_cli_verb_reconcile = {
         "a time, by a command that its owner carries out (or, with no relay, "
         "this program). They come behind later events of their key, in their "
         "own "
-        "order.",
+        "order. With --json: one object with expected, arrived, missing, "
+        "duplicates, unknown, out_of_order, not_delivered_yet, "
+        "older_than_log, error_rate, repair_asked and the array problems of "
+        "{kind, id, seq}.",
     .options = options,
     .example = "outtray reconcile --sink kafka://localhost:9092 --since 24h\n"
                "outtray reconcile --arrived ids.txt --repair",

@@ -199,7 +199,9 @@ const struct ot_cli_verb ot_cli_verb_relay = {
         "and ends with 0, in less than 10 seconds. A second signal ends it at "
         "once with 130; nothing is lost, what was under way is sent again.\n\n"
         "The log goes to standard error: text on a terminal, else one JSON "
-        "object a line (log.format, log.level).",
+        "object a line (log.format, log.level). With --json: one object at "
+        "the end, unless the sink is stdout:, with delivered, failed, dead, "
+        "pruned, position, last_seq, held and seconds.",
     .options = options,
     .example = "outtray relay --sink stdout: --until-empty\n"
                "outtray relay --sink kafka://localhost:9092",

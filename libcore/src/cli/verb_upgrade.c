@@ -98,7 +98,9 @@ const struct ot_cli_verb ot_cli_verb_upgrade = {
         "Runs the numbered migrations that are missing, forward only, under an "
         "advisory lock, each in its transaction. Upgrade every relay's "
         "program first: it works with the schema before its own as well, but "
-        "with none that is newer.",
+        "with none that is newer. With --json: one object with "
+        "schema_version, schema_wanted and the array lines, which has what is "
+        "printed else.",
     .options = options,
     .example = "outtray upgrade --plan\n"
                "outtray upgrade --sql > migration.sql",

@@ -68,7 +68,12 @@ const struct ot_cli_verb ot_cli_verb_demo = {
         "--torture is the same check for as long as you want: every few "
         "seconds a writer or the relay is killed, or the relay is paused "
         "beyond its lease, wakes up as a zombie and is killed then; with "
-        "--broker-down and --broker-up the broker goes away every minute.",
+        "--broker-down and --broker-up the broker goes away every minute.\n\n"
+        "With --json: one object with committed, delivered, lost, ghosts, "
+        "duplicates, out_of_order, relay_kills, writer_kills, relay_pauses, "
+        "broker_outages, rolled_back, savepoints_rolled_back, seconds, "
+        "events_per_s, p50_ms, p99_ms and seed; with --compare also "
+        "dual_write, which has the same without seed.",
     .options = options,
     .example = "outtray demo\n"
                "outtray demo --compare\n"
