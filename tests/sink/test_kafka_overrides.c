@@ -1,29 +1,14 @@
 /* What the operator says of single errors, injected by librdkafka's mock. */
-#include "kafka_rig.h"
-
-#include "sink/kafka/kafka.h"
+#include "kafka_mock.h"
 
 enum { PRODUCE = 0 };
 
-static struct broker broker;
-static struct subject kafka = {.name = "kafka"};
-
-static struct rig *open_with(const char *classify)
+static struct rig *open_classified(const char *classify)
 {
-    static struct rig r;
     char setting[200];
     const char *settings[] = {setting, NULL};
     snprintf(setting, sizeof(setting), "sink.classify=%s", classify);
-    new_topic(&broker);
-    kafka.topic = broker.topic;
-    subject = &kafka;
-    open_kafka(&r, &broker, settings);
-    return &r;
-}
-
-static struct ot_kafka *inside(struct rig *r)
-{
-    return (struct ot_kafka *)r->sink;
+    return open_with(settings);
 }
 
 /* So that the topic is known and the connection is there; as if each partition
@@ -78,7 +63,7 @@ static void test_each_class(void **state)
     };
     (void)state;
     for (size_t i = 0; i < OT_COUNT(cases); i++) {
-        struct rig *r = open_with(cases[i].classify);
+        struct rig *r = open_classified(cases[i].classify);
         warm_up(r);
         rd_kafka_mock_push_request_errors(broker.mock, PRODUCE, 1,
                                           cases[i].err);
@@ -98,7 +83,7 @@ static void test_each_class(void **state)
 static void test_batch(void **state)
 {
     (void)state;
-    struct rig *r = open_with("UNKNOWN:rejected");
+    struct rig *r = open_classified("UNKNOWN:rejected");
     size_t shared = 0;
     warm_up(r);
     rd_kafka_mock_broker_set_rtt(broker.mock, -1, 100);
@@ -120,7 +105,7 @@ static void test_batch(void **state)
 static void test_refused_topic(void **state)
 {
     (void)state;
-    struct rig *r = open_with("TOPIC_AUTHORIZATION_FAILED:rejected");
+    struct rig *r = open_classified("TOPIC_AUTHORIZATION_FAILED:rejected");
     rd_kafka_mock_topic_set_error(broker.mock, broker.topic,
                                   RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     add_numbered(r, 50);
@@ -138,7 +123,7 @@ static void test_refused_topic(void **state)
 static void test_names_of_the_client(void **state)
 {
     (void)state;
-    struct rig *r = open_with("UNKNOWN_TOPIC_OR_PART:rejected");
+    struct rig *r = open_classified("UNKNOWN_TOPIC_OR_PART:rejected");
     static const rd_kafka_resp_err_t same[] = {
         RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
         RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION};
@@ -155,13 +140,6 @@ static int start(void **state)
 {
     (void)state;
     mock_start(&broker, 3);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
     return 0;
 }
 
