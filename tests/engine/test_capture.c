@@ -312,6 +312,23 @@ static void test_idle_polls_slow_down(void **state)
     w_close(&w);
 }
 
+static void test_first_event_after_a_pause(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    for (int pause = 5; pause < 200; pause += 7) {
+        w_add(&w, "a");
+        w_pass(&w, 10 * W_MS + pause * W_MS);
+        struct w_event *event = w_event(&w, w_add(&w, "a"));
+        int waited = 0;
+        for (; event->sent == 0; waited++)
+            w_pass(&w, W_MS);
+        assert_in_range(waited, 0, 4 + pause / 4);
+    }
+    w_close(&w);
+}
+
 static void test_full_batches_follow_at_once(void **state)
 {
     (void)state;
@@ -432,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_prepared_survives_a_restart),
         cmocka_unit_test(test_log_behind_the_cursor),
         cmocka_unit_test(test_idle_polls_slow_down),
+        cmocka_unit_test(test_first_event_after_a_pause),
         cmocka_unit_test(test_full_batches_follow_at_once),
         cmocka_unit_test(test_full_window_reads_no_more),
         cmocka_unit_test(test_window_bytes),

@@ -437,7 +437,7 @@ static void test_poison_under_a_limit(void **state)
     w_pass(&w, W_S);
     for (int i = 0; i < 4; i++)
         seqs[i] = add_to(&w, "slow", NULL);
-    w_pass(&w, 20 * W_MS);
+    w_pass(&w, 50 * W_MS);
     assert_int_equal(w.nflight, 4);
     for (int round = 0; round < 6 && w.nflight > 0; round++) {
         bool bad = w_in_flight(&w, seqs[2]);

@@ -130,7 +130,9 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
     if (n > 0) {
         e->poll_us = e->opt.poll_min_us;
     } else {
-        e->poll_us *= 2;
+        /* Slowly: after a pause the first event waits for the poll at its end,
+         * so at most a quarter as long as the pause was. */
+        e->poll_us += e->poll_us / 4;
         if (e->poll_us > e->opt.poll_max_us)
             e->poll_us = e->opt.poll_max_us;
     }
