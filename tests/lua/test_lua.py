@@ -54,6 +54,13 @@ def test_spec(spec, interpreter, collect, request, tmp_path):
     assert re.search(r"^ok ", output, re.M), output
 
 
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_lsqlite3_has_its_specs(interpreter):
+    """They run where it is there."""
+    if run(interpreter, "-e", 'require "lsqlite3"')[0]:
+        pytest.skip("lsqlite3 is not installed: Debian has lua-lsqlite3 from 13 on")
+
+
 CYCLES = """
 local cycles = 0
 local function watch()

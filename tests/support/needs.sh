@@ -8,7 +8,7 @@ NEEDS_BUILD="cc cmake ninja pkg-config libuv inih jansson sqlite3 libpq rdkafka"
 # shellcheck disable=SC2034
 NEEDS_SERVERS="python postgres pgbouncer psql sqlite3-shell java mvn kcat curl openssl"
 # shellcheck disable=SC2034
-NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs busted luarocks nginx"
+NEEDS_LUA="swig lua5.4 luajit lua-dev lua-libs lsqlite3 busted luarocks nginx"
 
 # shellcheck disable=SC2034
 NEEDS_BENCH="valgrind strace wrk $NEEDS_LUA"
@@ -43,6 +43,9 @@ have() {
                      require "luasql.sqlite3" require "dbd.postgresql"
                      require "dbd.sqlite3"' || return 1
         done
+        ;;
+    lsqlite3) # Debian has it from 13 on
+        lua5.4 -e 'require "lsqlite3"' || ! apt-cache show lua-lsqlite3
         ;;
     lua-nginx-kafka) [ -e /usr/share/lua/5.1/nginx/kafka/producer.lua ] ;;
     rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
@@ -104,6 +107,7 @@ describe() {
     valgrind) title="Valgrind" packages=valgrind ;;
     strace) title="strace" packages=strace ;;
     wrk) title="wrk" packages=wrk ;;
+    lsqlite3) title="lsqlite3 for Lua" packages=lua-lsqlite3 ;;
     lua-nginx-kafka)
         title="lua-resty-kafka as lua-nginx-kafka (the benchmark gateway)"
         packages="lua-nginx-kafka"
