@@ -48,13 +48,13 @@ def outtray(tmp_path):
 
 
 @pytest.fixture
-def open_path(tmp_path):
-    """The scratch folder, where other users may enter it."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == pathlib.Path(tempfile.gettempdir()):
-            break
-        folder.chmod(0o755)
-    return tmp_path
+def open_path():
+    """A scratch folder that other users may enter. Not below tmp_path: each
+    pytest that begins shuts the folder of all."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="open-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

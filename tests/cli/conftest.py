@@ -54,7 +54,9 @@ def sqlite_url(tmp_path):
 
 @pytest.fixture(params=["sqlite", "pg"])
 def store_url(request):
-    """A database with no outbox in it."""
+    """A database with no outbox in it; own_pg: and no other test beside it."""
+    if request.param == "own_pg":
+        return request.getfixturevalue("own_pg")().url
     if request.param == "pg":
         return request.getfixturevalue("pg").url
     return request.getfixturevalue("sqlite_url")

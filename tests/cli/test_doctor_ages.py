@@ -152,7 +152,8 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
-@on_a_server
+# Beside other tests the server once took no feedback of the standby for a minute.
+@pytest.mark.parametrize("store_url", ["own_pg"], indirect=True)
 def test_replication_slot_that_nobody_uses(shop, query):
     name = "lost_" + shop.url.rpartition("/")[2]
     query(f"SELECT pg_create_physical_replication_slot('{name}', true)")
