@@ -25,6 +25,13 @@ static struct ot_kafka *inside(struct rig *r)
     return (struct ot_kafka *)r->sink;
 }
 
+static inline int start(void **state)
+{
+    (void)state;
+    mock_start(&broker, 3);
+    return 0;
+}
+
 static int stop(void **state)
 {
     (void)state;

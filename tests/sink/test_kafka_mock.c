@@ -621,13 +621,6 @@ static void test_open_then_fork(void **state)
     rig_close(r);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    mock_start(&broker, 3);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -136,13 +136,6 @@ static void test_names_of_the_client(void **state)
     rig_close(r);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    mock_start(&broker, 3);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

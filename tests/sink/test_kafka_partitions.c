@@ -136,7 +136,7 @@ static void test_partitioners(void **state)
     }
 }
 
-static int start(void **state)
+static int start_one(void **state)
 {
     (void)state;
     mock_start(&broker, 1);
@@ -153,5 +153,5 @@ int main(void)
         cmocka_unit_test(test_new_producer),
         cmocka_unit_test(test_partitioners),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start_one, stop);
 }
