@@ -49,11 +49,6 @@ static int find_error(const char *name, rd_kafka_resp_err_t *out,
 static int find_outcome(const char *error, const char *name,
                         enum ot_outcome *out, struct outtray_error *err)
 {
-    for (int i = OT_OK; i <= OT_UNKNOWN; i++) {
-        *out = (enum ot_outcome)i;
-        if (strcmp(ot_outcome_name(*out), name) == 0)
-            break;
-    }
     if (strcmp(name, "ok") == 0)
         return ot_fail(err, OUTTRAY_E_CONF,
                        "sink.classify: %s:ok: an event that the broker did not "
@@ -64,8 +59,11 @@ static int find_outcome(const char *error, const char *name,
                        "sink.classify: %s:unknown: whether a copy may be there "
                        "is seen when it happens: write unavailable",
                        error);
-    if (strcmp(ot_outcome_name(*out), name) == 0)
-        return 0;
+    for (int i = OT_OK; i <= OT_UNKNOWN; i++) {
+        *out = (enum ot_outcome)i;
+        if (strcmp(ot_outcome_name(*out), name) == 0)
+            return 0;
+    }
     return ot_fail(err, OUTTRAY_E_CONF,
                    "sink.classify: %s:%s: a class is retry, rejected, "
                    "misconfigured or unavailable",
