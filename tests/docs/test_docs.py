@@ -4,12 +4,12 @@ import getpass
 import os
 import pathlib
 import re
-import socket
 import sys
 import urllib.parse
 
 import examples
 import lua_modules
+import process
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ ELSEWHERE = [pathlib.Path("docs/sinks.md")]
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in ELSEWHERE], ids=str)
 def test_examples(page, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
-    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "PORT": free_port()}
+    servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "PORT": str(process.free_port())}
     servers["FILE"] = str(tmp_path / "events.jsonl")
     # The program first, then Python with the package.
     path = f"{program.parent}:{pathlib.Path(sys.executable).parent}"
@@ -49,12 +49,6 @@ def of_nginx(pg_url):
         "PG_NAME": f'"{url.path.strip("/")}",',
         "USER": getpass.getuser(),
     }
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 def test_files():

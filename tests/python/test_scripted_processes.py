@@ -7,7 +7,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import urllib.parse
 import urllib.request
 
 import outtray
+import process
 import psycopg
 import pytest
 from fault_proxy import FaultProxy
@@ -255,9 +255,7 @@ def test_gunicorn(pg_outbox, tmp_path):
     (tmp_path / "shop.py").write_text(APP)
     (tmp_path / "conf.py").write_text(GUNICORN)
     out = tmp_path / "out"
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = process.free_port()
     command = [
         sys.executable,
         "-m",

@@ -34,7 +34,7 @@ class Bouncer:
     def __init__(self, folder, server, users, mode="transaction", size=10):
         self.folder, self.server = folder, server
         self.folder.mkdir()
-        self.port = process.free_ports(1)[0]
+        self.port = process.free_port()
         (folder / "ini").write_text(
             SETTINGS.format(
                 server=server.port, port=self.port, folder=folder, mode=mode, size=size

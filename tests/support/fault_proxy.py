@@ -21,7 +21,7 @@ import threading
 from typing import Optional
 
 import pytest
-from process import free_ports
+from process import free_port
 
 # Of Linux; the module socket has no names for them.
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
@@ -141,8 +141,8 @@ class FaultProxy:
         self.connections = []
         self.accepted = 0
         self._listener = None
-        # One that the kernel gives to nobody else while `refuse` holds.
-        self.port = port or free_ports(1)[0]
+        # One that nobody else is given while `refuse` holds.
+        self.port = port or free_port()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()

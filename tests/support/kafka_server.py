@@ -239,7 +239,7 @@ class Kafka:
         """Listeners of a node, what they advertise, and their protocols."""
         listeners, advertised, protocols = "", "", ""
         for name, protocol in self.listeners.items():
-            address = f"127.0.0.1:{process.free_ports(1)[0]}"
+            address = f"127.0.0.1:{process.free_port()}"
             others = self.addresses.get(name)
             self.addresses[name] = f"{others},{address}" if others else address
             listeners += f",{name}://{address}"

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from process import free_ports
+from process import free_port
 
 PROGRAM = shutil.which("nginx") or "/usr/sbin/nginx"
 
@@ -21,7 +21,7 @@ class Nginx:
 
     def __init__(self, folder, configuration, values, environment):
         self.folder = folder
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self.environment = {**os.environ, **environment}
         values = {
             "FOLDER": folder,

@@ -118,7 +118,7 @@ class Postgres:
             if not self.data.exists():
                 self._initialise(bin_folder)
             if self.port is None:
-                self.port = process.free_ports(1)[0]
+                self.port = process.free_port()
                 (self.folder / "port").write_text(f"{self.port}\n")
             if self._launch(bin_folder, bound):
                 return self

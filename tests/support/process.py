@@ -119,13 +119,15 @@ class Process:
 def free_ports(count):
     """Ports on 127.0.0.1 below the range that the kernel gives to outgoing
     connections, so that a server that was killed finds its port free again
-    and no client can connect to itself."""
+    and no client can connect to itself. They are this process's until it
+    ends: nothing that asks here gets one a second time, although what it is
+    for has not begun to listen."""
     low = 20000
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         high = int(file.read().split()[0])
     if high - low < 1000:
         low, high = 1024 + 9000, 65000
-    sockets = []
+    found = []
     with contextlib.ExitStack() as stack:
         for port in random.SystemRandom().sample(range(low, high), 500):
             sock = stack.enter_context(socket.socket())
@@ -133,7 +135,29 @@ def free_ports(count):
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            sockets.append(port)
-            if len(sockets) == count:
-                return sockets
+            if not reserve(port):
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
     raise RuntimeError("no free ports on 127.0.0.1")
+
+
+def free_port():
+    return free_ports(1)[0]
+
+
+_reserved = []
+
+
+def reserve(port):
+    """Whether no process had it. What is bound is a name in Linux's abstract
+    namespace: no file is left, and the kernel frees it with the process."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0outtray-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _reserved.append(mark)
+    return True

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import process
 import psycopg
 import pytest
 from topics import Topics
@@ -15,6 +16,24 @@ SERVERS = pathlib.Path(__file__).with_name("servers.py")
 def answer(url):
     with psycopg.connect(url, connect_timeout=2) as connection:
         return connection.execute("SELECT 42").fetchone()[0]
+
+
+def test_no_port_is_given_twice():
+    """Although nothing listens yet; neither here nor to another process."""
+    mine = process.free_ports(300)
+    code = "import process; print(*process.free_ports(300)); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=SERVERS.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        theirs = [int(port) for port in other.stdout.readline().split()]
+        later = process.free_ports(300)
+        other.communicate("\n")
+    assert len({*mine, *theirs, *later}) == 900
 
 
 def test_postgres(own_pg):
