@@ -3,10 +3,12 @@
 Events are committed one a transaction at fixed times, whatever became of those
 before them. `commit` counts from the return of the commit, `due` from the
 moment the event was due. The relay has its default settings (`tuned`: it looks
-every ms). The producer, PostgreSQL, relay, broker and consumer share the
-machine.
+every ms). `direct`: there is no relay, whoever committed sends the event itself
+at once, which is the least that this machine, the broker and the consumer need.
+The producer, PostgreSQL, relay, broker and consumer share the machine.
 """
 
+import contextlib
 import time
 
 from workload import background, bench_servers_up, build, median, say, table, timed
@@ -17,11 +19,16 @@ INSERT = (
     "convert_to($1::text, 'UTF8'))"
 )
 TUNED = ("relay.poll_min_ms=1",)
+DIRECT = None
+# A broker that has just begun still compiles itself, on one of two processors.
+WARM = (2000, 20, 1, 4, ())
 # title: events/s, seconds, seconds not counted, connections, settings
 PLANS = {
     "100/s": (100, 20, 3, 1, ()),
+    "500/s direct": (500, 20, 3, 2, DIRECT),
     "500/s": (500, 20, 3, 2, ()),
     "500/s tuned": (500, 20, 3, 2, TUNED),
+    "5,000/s direct": (5000, 15, 3, 8, DIRECT),
     "5,000/s": (5000, 15, 3, 8, ()),
     "after idle": (0.5, 24, 2, 1, ()),
 }
@@ -33,16 +40,23 @@ def one(bench, program, name, plan, quick):
         seconds, warm = (7, 1) if rate >= 1 else (8, 2)
     outbox = bench.outbox(name, 0)
     topic = bench.topic()
-    with background(bench.relay(outbox, topic, settings)) as relay:
-        time.sleep(1)
-        before, relay_before = bench.servers_cpu(), relay.cpu()
+    command = [program, bench.kafka.bootstrap, topic, bench.url]
+    command += [INSERT.format(outbox=outbox), rate, int(rate * seconds)]
+    command += [int(rate * warm), connections]
+    with contextlib.ExitStack() as stack:
+        relay = None
+        if settings is DIRECT:
+            command += ["direct"]
+        else:
+            relay = stack.enter_context(
+                background(bench.relay(outbox, topic, settings))
+            )
+            time.sleep(1)
+        before, relay_before = bench.servers_cpu(), relay.cpu() if relay else 0
         started = time.monotonic()
-        command = [program, bench.kafka.bootstrap, topic, bench.url]
-        command += [INSERT.format(outbox=outbox), rate, int(rate * seconds)]
-        command += [int(rate * warm), connections]
         text = timed(command)["output"]
         passed = time.monotonic() - started
-        after, relay_after = bench.servers_cpu(), relay.cpu()
+        after, relay_after = bench.servers_cpu(), relay.cpu() if relay else 0
     found = {
         key: float(value) for key, value in (line.split() for line in text.splitlines())
     }
@@ -69,7 +83,7 @@ def measure(options):
     with bench_servers_up() as bench:
         result = {"machine": bench.machine(), "rounds": rounds}
         say("warming up")
-        one(bench, program, "latency_warm", (500, 6, 1, 2, ()), options.quick)
+        one(bench, program, "latency_warm", WARM, options.quick)
         runs = {title: [] for title in PLANS}
         for turn in range(rounds):
             for i, (title, plan) in enumerate(PLANS.items()):

@@ -6,9 +6,11 @@
  * clock for all: the time from the return of the commit to the return of the
  * consumer's poll, and that from the moment the event was due.
  *
- *   load BROKERS TOPIC PGURL INSERT RATE COUNT SKIP CONNECTIONS
+ *   load BROKERS TOPIC PGURL INSERT RATE COUNT SKIP CONNECTIONS [direct]
  *
- * INSERT has $1 for the payload. The first SKIP events are not counted. Prints
+ * INSERT has $1 for the payload. The first SKIP events are not counted. With
+ * "direct" the event goes to the broker from here, at once after its commit:
+ * the least that the machine, the broker and a consumer need. Prints
  * percentiles in ms.
  */
 #include <libpq-fe.h>
@@ -27,6 +29,8 @@ static struct {
     double rate;
     int connections;
     int64_t start_us;
+    rd_kafka_t *producer; /* NULL: a relay does it */
+    rd_kafka_topic_t *topic;
     _Atomic int64_t *committed_us; /* 0: not yet */
     int64_t *arrived_us;
     atomic_bool failed;
@@ -48,6 +52,42 @@ static void sleep_until(int64_t us)
 static int64_t due_us(long i)
 {
     return load.start_us + (int64_t)((double)i * 1e6 / load.rate);
+}
+
+/* As a relay sets its own. */
+static void open_producer(const char *brokers, const char *topic)
+{
+    static const char *const settings[][2] = {
+        {"enable.idempotence", "true"},
+        {"compression.type", "lz4"},
+        {"linger.ms", "0"},
+        {"socket.nagle.disable", "true"},
+        {"message.timeout.ms", "0"},
+    };
+    char text[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof(text));
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        rd_kafka_conf_set(conf, settings[i][0], settings[i][1], text,
+                          sizeof(text));
+    load.producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    if (load.producer == NULL) {
+        fprintf(stderr, "load: %s\n", text);
+        exit(1);
+    }
+    load.topic = rd_kafka_topic_new(load.producer, topic, NULL);
+}
+
+static void produce(long i, const char *payload)
+{
+    char key[24];
+    int n = snprintf(key, sizeof(key), "k%ld", i % 1000);
+    if (rd_kafka_produce(load.topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
+                         (void *)payload, strlen(payload), key, (size_t)n,
+                         NULL) != 0) {
+        fprintf(stderr, "load: %s\n", rd_kafka_err2str(rd_kafka_last_error()));
+        load.failed = true;
+    }
 }
 
 static void *writer(void *number)
@@ -73,6 +113,8 @@ static void *writer(void *number)
             fprintf(stderr, "load: %s", PQerrorMessage(db));
             load.failed = true;
         }
+        if (load.producer != NULL)
+            produce(i, payload);
         PQclear(r);
     }
     PQfinish(db);
@@ -172,9 +214,9 @@ static void report(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 9) {
+    if (argc != 9 && (argc != 10 || strcmp(argv[9], "direct") != 0)) {
         fprintf(stderr, "usage: load BROKERS TOPIC PGURL INSERT RATE COUNT "
-                        "SKIP CONNECTIONS\n");
+                        "SKIP CONNECTIONS [direct]\n");
         return 2;
     }
     load.url = argv[3];
@@ -187,6 +229,8 @@ int main(int argc, char **argv)
     load.arrived_us = calloc((size_t)load.count, sizeof(*load.arrived_us));
     pthread_t *threads = calloc((size_t)load.connections, sizeof(*threads));
     rd_kafka_t *rk = open_consumer(argv[1], argv[2]);
+    if (argc == 10)
+        open_producer(argv[1], argv[2]);
     consume(rk, now_us() + 1000000); /* it finds its partitions */
     load.start_us = now_us() + 500000;
     for (int i = 0; i < load.connections; i++)
@@ -194,6 +238,10 @@ int main(int argc, char **argv)
     long arrived = consume(rk, due_us(load.count) + 30000000);
     for (int i = 0; i < load.connections; i++)
         pthread_join(threads[i], NULL);
+    if (load.producer != NULL) {
+        rd_kafka_topic_destroy(load.topic);
+        rd_kafka_destroy(load.producer);
+    }
     rd_kafka_consumer_close(rk);
     rd_kafka_destroy(rk);
     if (load.failed || arrived < load.count) {
