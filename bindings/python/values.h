@@ -100,6 +100,15 @@ static bool events_room(struct events *in, size_t n)
     return false;
 }
 
+static void refuse_type(const char *member, PyObject *value)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(value));
+
+    if (name != NULL)
+        PyErr_Format(PyExc_TypeError, "%s must be str, not %U", member, name);
+    Py_XDECREF(name);
+}
+
 /* str, bytes or None; the object outlives the call. */
 static bool text_read(struct outtray_slice *out, PyObject *value,
                       const char *member)
@@ -114,8 +123,7 @@ static bool text_read(struct outtray_slice *out, PyObject *value,
         out->p = PyBytes_AsString(value);
         n = PyBytes_Size(value);
     } else {
-        PyErr_Format(PyExc_TypeError, "%s must be str or None, not %R", member,
-                     (PyObject *)Py_TYPE(value));
+        refuse_type(member, value);
     }
     out->n = (size_t)n;
     return out->p != NULL;

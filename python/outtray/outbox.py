@@ -167,7 +167,8 @@ class Outbox:
 
         It is one statement for up to 4,000 events and 64 MiB, of one round trip
         (from 200 events on a COPY, of two, where the driver has it). Many times
-        faster than one call for each.
+        faster than one call for each, where each is a round trip: on SQLite,
+        which has none, twice.
 
         Raises:
             outtray.EventError: its text names the event by its index in

@@ -448,6 +448,55 @@ def test_another_encoding(driver, shared_outboxes):
     assert where.events("topic, key") == [("é", "ü")] * 300
 
 
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_a_copy_is_one_of_sqlalchemy(scheme, shared_outboxes):
+    """Its listeners see it, as they see every other statement."""
+    import sqlalchemy
+
+    where = shared_outboxes["pg"]
+    where.empty()
+    engine = sqlalchemy.create_engine(drivers.alchemy_url(where.url, scheme))
+    seen = []
+    sqlalchemy.event.listen(
+        engine, "after_cursor_execute", lambda _, __, sql, *___: seen.append(sql)
+    )
+    with engine.begin() as conn:
+        for _ in range(2):
+            outtray.Outbox().enqueue_many(conn, [outtray.Event("t")] * 200)
+    engine.dispose()
+    assert [sql.split()[0] for sql in seen] == ["COPY", "COPY"]
+    assert where.events() == ["t"] * 400
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+asyncpg"])
+def test_the_connection_below_an_async_one(scheme, shared_outboxes):
+    """run_sync hands out one that looks like any other, and cannot COPY; and
+    one that was lost is told as SQLAlchemy tells it."""
+    import sqlalchemy
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    where = shared_outboxes["pg"]
+    where.empty()
+    outbox, events = outtray.Outbox(), [outtray.Event("t")] * 200
+
+    async def go():
+        engine = create_async_engine(drivers.alchemy_url(where.url, scheme))
+        async with engine.begin() as conn:
+            await conn.run_sync(outbox.enqueue_many, events)
+        async with engine.connect() as conn:
+            await conn.begin()
+            await conn.invalidate()
+            with pytest.raises(sqlalchemy.exc.PendingRollbackError):
+                await outbox.aenqueue(conn, "t")
+            await conn.rollback()
+            async with conn.begin():
+                await outbox.aenqueue(conn, "after")
+        await engine.dispose()
+
+    asyncio.run(go())
+    assert where.events() == ["t"] * 200 + ["after"]
+
+
 def test_how_many_are_sent():
     """From 200 on by a COPY, where the driver has one and no lock is taken."""
     events = [outtray.Event("t")] * 200

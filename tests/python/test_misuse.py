@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 import sqlalchemy
 import sqlalchemy.orm
+from outtray import Event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 
@@ -244,6 +245,26 @@ def test_without_the_rule(sqlite_outbox):
     outtray.Outbox(require_transaction=False).enqueue(conn, "alone")
     conn.close()
     assert sqlite_outbox.events() == ["alone"]
+
+
+@pytest.mark.parametrize(
+    "wrong, text",
+    [
+        ({"topic": 7}, "topic must be str, not int"),
+        ({"key": 7}, "key must be str, not int"),
+        ({"type": Event}, "type must be str, not type"),
+        ({"id": 7}, "id: .*7"),
+        ({"headers": ["a"]}, r"headers must be a mapping of str to str, not \['a'\]"),
+        ({"headers": {"a": 1}}, "header 'a': names and values must be str, not 1"),
+        ({"deliver_at": 3600}, "deliver_at must be a datetime, not 3600"),
+    ],
+)
+def test_values_of_a_wrong_type(wrong, text, outbox, memory_outbox):
+    arguments = {"topic": "t", **wrong}
+    with pytest.raises(outtray.InvalidEvent, match=f"^{text}"):
+        outbox.enqueue(memory_outbox, **arguments)
+    with pytest.raises(outtray.InvalidEvent, match=f"^event 1: {text}"):
+        outbox.enqueue_many(memory_outbox, [Event("t"), Event(**arguments)])
 
 
 def test_names():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import event
+
 from .. import _core
 from ..errors import (
     ConnectionClosed,
@@ -11,7 +13,7 @@ from ..errors import (
     TransactionFailed,
     Unsupported,
 )
-from . import NoCopy
+from . import NoCopy, find_sync
 from .psycopg import CLOSED, FAILED
 
 STYLES = {
@@ -24,6 +26,9 @@ DIALECTS = {"postgresql": _core.POSTGRESQL, "sqlite": _core.SQLITE}
 
 #: In the info of a Session: what it will write when it commits.
 PENDING = "outtray.pending"
+
+#: In the options of an execution: what a COPY sends.
+COPIED = "outtray_copied"
 
 AUTOCOMMIT = (
     "the connection under this SQLAlchemy {kind} is in autocommit mode: the "
@@ -69,6 +74,15 @@ def check(conn: Any, required: bool, kind: str) -> None:
         raise NotInTransaction(AUTOCOMMIT.format(kind=kind))
 
 
+async def acheck(conn: Any, required: bool, kind: str) -> None:
+    """check for an AsyncConnection. It only looks, and run_sync costs more than
+    that; but a connection that was lost is opened again."""
+    if conn.sync_connection.invalidated:
+        await conn.run_sync(check, required, kind)
+    else:
+        check(conn.sync_connection, required, kind)
+
+
 def check_sqlite(conn: Any, raw: Any, required: bool) -> None:
     if not required or getattr(conn.dialect, "outtray_installed", False):
         return
@@ -110,7 +124,17 @@ def begun(what: Any, required: bool, kind: str) -> None:
         )
 
 
-class AlchemyConnection(NoCopy):
+def _copy(_cursor: Any, sql: str, context: Any) -> bool:
+    """In place of SQLAlchemy, which has no COPY of its own."""
+    data = context.execution_options.get(COPIED)
+    if data is None:
+        return False
+    driver = context.root_connection.connection.driver_connection
+    find_sync(driver).copy(driver, sql, data)
+    return True
+
+
+class AlchemyConnection:
     """begin and execute."""
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
@@ -126,6 +150,21 @@ class AlchemyConnection(NoCopy):
 
     def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
         return list(conn.exec_driver_sql(sql, params).all())
+
+    def copies(self, conn: Any) -> bool:
+        # Not the connection of an AsyncConnection, which run_sync hands out.
+        if conn.dialect.driver not in ("psycopg", "psycopg2") or conn.dialect.is_async:
+            return False
+        driver = conn.connection.driver_connection
+        return find_sync(driver).copies(driver)
+
+    def copy(self, conn: Any, sql: str, data: bytes) -> None:
+        # Through SQLAlchemy all the same, which begins the transaction, has its
+        # log and its listeners, and makes errors those that its users catch.
+        if not event.contains(conn.dialect, "do_execute_no_params", _copy):
+            event.listen(conn.dialect, "do_execute_no_params", _copy)
+        options = {"no_parameters": True, COPIED: data}
+        conn.exec_driver_sql(sql, execution_options=options).close()
 
 
 def plain(session: Any) -> Any:
@@ -162,7 +201,7 @@ class AsyncAlchemyConnection(NoCopy):
         if conn.closed:
             raise ConnectionClosed(CLOSED)
         begun(conn, required, "AsyncConnection")
-        await conn.run_sync(check, required, "AsyncConnection")
+        await acheck(conn, required, "AsyncConnection")
         return *target(conn.sync_connection), conn
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
@@ -180,6 +219,7 @@ class AsyncAlchemySession(AsyncAlchemyConnection):
         open_transaction(session.sync_session, "AsyncSession")
         begun(session, required, "AsyncSession")
         real = await session.connection()
-        await session.run_sync(connection_of)
-        await real.run_sync(check, required, "AsyncSession")
+        if session.info.get(PENDING):
+            await session.run_sync(connection_of)
+        await acheck(real, required, "AsyncSession")
         return *target(real.sync_connection), real

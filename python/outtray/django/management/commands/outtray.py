@@ -10,10 +10,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.core.management.color import no_style
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from ....cli import main
 from ...conf import configured, store_url
+from ...operations import outbox_version
 
 
 class Command(BaseCommand):
@@ -66,6 +67,7 @@ class Command(BaseCommand):
 
     def _main(self, alias: str | None, arguments: list[str]) -> int:
         environment = dict(os.environ)
+        made: str | None = None  # the database in which Django makes the outbox
         try:
             conf = configured()
             if alias is not None and alias not in connections:
@@ -73,15 +75,30 @@ class Command(BaseCommand):
             # Who has set it for this command, e.g. for a role of its own, has
             # said what is meant.
             if alias is not None or "OUTTRAY_STORE_URL" not in os.environ:
-                url = store_url(alias or conf.databases[0])
-                os.environ["OUTTRAY_STORE_URL"] = url
+                made = alias or conf.databases[0]
+                os.environ["OUTTRAY_STORE_URL"] = store_url(made)
             os.environ.setdefault("OUTTRAY_STORE_OUTBOX", conf.name)
-            return main(arguments)
+            status = main(arguments)
+            if status and made is not None and _is_missing(made, conf.name):
+                self.stderr.write(
+                    "In a project of Django that is `manage.py migrate`: it makes "
+                    "the outbox, too.",
+                    no_style().NOTICE,
+                )
+            return status
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         finally:
             os.environ.clear()
             os.environ.update(environment)
+
+
+def _is_missing(alias: str, name: str) -> bool:
+    """Is the database there, and the outbox is not?"""
+    try:
+        return outbox_version(connections[alias], name) == 0
+    except DatabaseError:
+        return False
 
 
 _WITH_VALUE = ("--database", "--settings", "--pythonpath", "-v", "--verbosity")
