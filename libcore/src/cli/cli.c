@@ -1,8 +1,11 @@
 /* cli.c - from arguments to an exit status. */
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/help.h"
@@ -189,14 +192,31 @@ static void clean(struct ot_cli *cli)
     outtray_conf_free(cli->conf);
 }
 
+/* Whoever started us may have closed a standard descriptor. The next file or
+ * socket would get its number, and what is meant for people be written into it.
+ * So it gets a file that refuses that, as a closed one does. */
+static int take_standard_fds(struct outtray_error *err)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        if (open("/dev/null", mode) != fd)
+            return ot_fail(err, OUTTRAY_E_IO, "/dev/null: %s", strerror(errno));
+    }
+    return 0;
+}
+
 int outtray_cli_main(int argc, char **argv)
 {
     struct ot_cli cli = {0};
     struct ot_cli_signals signals;
     ot_cli_signals_install(&signals);
+    int rc = take_standard_fds(&cli.err);
     ot_term_look(&cli.term);
     cli.conf = outtray_conf_new();
-    int rc = cli.conf != NULL ? run(&cli, argc, argv) : ot_fail_nomem(&cli.err);
+    if (rc == 0)
+        rc = cli.conf != NULL ? run(&cli, argc, argv) : ot_fail_nomem(&cli.err);
     /* What the verb said last matters more than that nobody listens. */
     int end = ot_cli_out_end(&cli);
     if (rc == 0)

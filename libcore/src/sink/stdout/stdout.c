@@ -49,8 +49,13 @@ static int open_output(bool *careful)
 {
     struct stat st;
     *careful = false;
-    if (fstat(STDOUT_FILENO, &st) != 0)
+    int flags = fcntl(STDOUT_FILENO, F_GETFL);
+    if (flags < 0 || fstat(STDOUT_FILENO, &st) != 0)
         return -1;
+    if ((flags & O_ACCMODE) == O_RDONLY) { /* opening it anew would hide that */
+        errno = EBADF;
+        return -1;
+    }
     if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
         int fd = open("/proc/self/fd/1",
                       O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
