@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 
+from lateness import Promise
+
 
 class Result:
     """What a run that ended left."""
@@ -76,10 +78,13 @@ class Running:
         return result
 
     def stop(self, seconds=15, status=0):
-        """SIGTERM, and the status it should end with."""
+        """SIGTERM, and the status it should end with within so many seconds."""
+        promise = Promise(seconds)
         if self.alive():
             self.send(signal.SIGTERM)
-        return self.wait(seconds, status)
+        result = self.wait(seconds + 60, status)
+        assert not promise.broken(), f"{promise}\n{result}"
+        return result
 
     def wait_for(self, condition, seconds=20):
         """Until condition() is true; returns what it returned. Fails if the

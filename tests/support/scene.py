@@ -8,8 +8,7 @@ import signal
 import psycopg
 from program import Program
 
-# The promise is 10 s; a loaded machine may need longer to start the programs
-# that look.
+# For what a scene needs before it begins; nothing is promised of it.
 SECONDS = 40
 
 
