@@ -37,6 +37,25 @@ def test_a_later_source_wins(conf, outtray, tmp_path):
     assert conf("--set", "relay.batch_events=8")["relay.batch_events"]["value"] == "8"
 
 
+def test_settings_of_librdkafka(conf, outtray, tmp_path):
+    (tmp_path / "outtray.ini").write_text(
+        "[kafka]\nlinger.ms = 5\nsasl.password = geheim\n"
+    )
+    rows = conf("--set", "kafka.client.id=me")
+    found = {key: (rows[key]["value"], rows[key]["source"]) for key in rows}
+    assert found["kafka.linger.ms"] == ("5", "file")
+    assert found["kafka.client.id"] == ("me", "option")
+    assert found["kafka.sasl.password"] == ("***", "file")
+    table = outtray.run("conf").stdout
+    assert "kafka.linger.ms" in table and "geheim" not in table
+    assert outtray.run("conf", "kafka.linger.ms").stdout == "5\n"
+    assert outtray.run("conf", "kafka.sasl.password").stdout == "***\n"
+    # An empty one takes back what an earlier source said.
+    assert "kafka.linger.ms" not in conf("--set", "kafka.linger.ms=")
+    failed = outtray.run("conf", "kafka.acks", status=2).stderr
+    assert "kafka.acks: unknown key" in failed
+
+
 def test_which_file(conf, outtray, tmp_path):
     (tmp_path / "outtray.ini").write_text("[relay]\nordering = none\n")
     (tmp_path / "other.ini").write_text("[relay]\nordering = strict\n")

@@ -263,6 +263,7 @@ static int collect(void *ctx, const char *name, const char *value)
 static void passed_through(void **state)
 {
     struct ot_buffer all = {0};
+    int left = 0;
 
     (void)state;
     for (int i = 0; i < 20; i++) {
@@ -282,7 +283,19 @@ static void passed_through(void **state)
     assert_memory_equal(all.p, "n0=again;n1=v1;n2=v2;", 21);
     assert_non_null(strstr(all.p, getenv("PATH")));
     ot_buffer_clear(&all);
-    set("kafka.stop", "");
+    set("kafka.n3", ""); /* as with any key */
+    set("kafka.sasl.password", "");
+    set("kafka.never", "");
+    assert_false(ot_conf_is_set(conf, "kafka.n3"));
+    assert_null(outtray_conf_get(conf, "kafka.n3"));
+    assert_int_equal(ot_conf_each_passed(conf, "kafka.", collect, &all), 0);
+    assert_string_equal(outtray_conf_get(conf, "kafka.n2"), "v2");
+    assert_string_equal(outtray_conf_get(conf, "kafka.n19"), "v19");
+    for (const char *p = all.p; (p = strchr(p, ';')) != NULL; p++)
+        left++;
+    assert_int_equal(left, 19);
+    ot_buffer_clear(&all);
+    set("kafka.stop", "x");
     set("kafka.after", "x");
     assert_int_equal(ot_conf_each_passed(conf, "kafka.", collect, &all), 42);
     assert_null(strstr(all.p, "after"));

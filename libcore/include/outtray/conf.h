@@ -39,7 +39,7 @@ OUTTRAY_API struct outtray_conf *outtray_conf_copy(const struct outtray_conf *);
 /**
  * Set one key from text; "" goes back to the default. A value "env:NAME" or
  * "file:PATH" of a secret key is read from there (file:// is the URL of a file
- * sink). "kafka.NAME" goes to librdkafka as NAME.
+ * sink). "kafka.NAME" goes to librdkafka as NAME; "" takes it back.
  * @return 0 or OUTTRAY_E_CONF: an unknown key (err has the nearest name), a
  *         value that does not parse or is out of range (err has the range),
  *         a secret that cannot be read; OUTTRAY_E_NOMEM. The key keeps its

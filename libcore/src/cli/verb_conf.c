@@ -39,16 +39,17 @@ static char *value_of(struct ot_cli *cli, const char *name)
     return value != NULL ? ot_strdup(value) : NULL;
 }
 
-static int show_one(struct ot_cli *cli, const struct ot_conf_key *key)
+/* fallback, doc: of keys.def; NULL for a setting of librdkafka. */
+static int show_one(struct ot_cli *cli, const char *name, const char *fallback,
+                    const char *doc)
 {
-    char *value = value_of(cli, key->name);
+    char *value = value_of(cli, name);
     if (cli->json) {
         ot_out_json(cli,
-                    json_pack("{s:s,s:o,s:s,s:o,s:s}", "key", key->name,
-                              "value", ot_json_text(ot_slice_of(value)),
-                              "source", source_of(cli, key->name), "default",
-                              ot_json_text(ot_slice_of(key->fallback)), "doc",
-                              key->doc));
+                    json_pack("{s:s,s:o,s:s,s:o,s:s?}", "key", name, "value",
+                              ot_json_text(ot_slice_of(value)), "source",
+                              source_of(cli, name), "default",
+                              ot_json_text(ot_slice_of(fallback)), "doc", doc));
     } else {
         ot_out(cli, "%s\n", value != NULL ? value : "");
         ot_next(cli, "outtray conf --markdown (what every key means)");
@@ -57,33 +58,55 @@ static int show_one(struct ot_cli *cli, const struct ot_conf_key *key)
     return 0;
 }
 
+static int show_key(struct ot_cli *cli, const struct ot_conf_key *key)
+{
+    return show_one(cli, key->name, key->fallback, key->doc);
+}
+
 static int find_one(struct ot_cli *cli, const char *name)
 {
     const char *names[256];
     size_t n = ot_conf_count();
     for (size_t i = 0; i < n; i++) {
         if (strcmp(ot_conf_key_at(i)->name, name) == 0)
-            return show_one(cli, ot_conf_key_at(i));
+            return show_key(cli, ot_conf_key_at(i));
         if (i + 1 < OT_COUNT(names)) {
             names[i] = ot_conf_key_at(i)->name;
             names[i + 1] = NULL;
         }
     }
+    if (ot_conf_is_set(cli->conf, name)) /* kafka.NAME */
+        return show_one(cli, name, NULL, NULL);
     const char *near = ot_cli_nearest(name, names);
     return ot_fail(&cli->err, OUTTRAY_E_CONF, "%s: unknown key%s%s%s", name,
                    near != NULL ? ", did you mean " : "",
                    near != NULL ? near : "", near != NULL ? "?" : "");
 }
 
-static int passed_row(void *ctx, const char *name, const char *value)
+static void add_row(struct ot_cli *cli, struct ot_table *table,
+                    const char *name)
 {
-    struct ot_table *table = ctx;
+    char *value = value_of(cli, name);
+    ot_table_add(table, name);
+    ot_table_add(table, value != NULL ? value : "");
+    ot_table_add(table, source_of(cli, name));
+    ot_free(value);
+}
+
+struct passed {
+    struct ot_cli *cli;
+    struct ot_table *table;
+};
+
+static int each_passed(void *ctx, const char *name, const char *value)
+{
+    struct passed *passed = ctx;
     char key[200];
-    (void)value; /* may be a password: librdkafka alone knows which are */
+    (void)value; /* may be a password: value_of knows */
     snprintf(key, sizeof key, "kafka.%s", name);
-    ot_table_add(table, key);
-    ot_table_add(table, "***");
-    ot_table_add(table, "to librdkafka");
+    if (passed->cli->json)
+        return show_one(passed->cli, key, NULL, NULL);
+    add_row(passed->cli, passed->table, key);
     return 0;
 }
 
@@ -94,18 +117,14 @@ static int show_all(struct ot_cli *cli)
     struct ot_table table = {.columns = columns, .ncolumns = OT_COUNT(columns)};
     for (size_t i = 0; i < ot_conf_count(); i++) {
         const struct ot_conf_key *key = ot_conf_key_at(i);
-        if (cli->json) {
-            show_one(cli, key);
-            continue;
-        }
-        char *value = value_of(cli, key->name);
-        ot_table_add(&table, key->name);
-        ot_table_add(&table, value != NULL ? value : "");
-        ot_table_add(&table, source_of(cli, key->name));
-        ot_free(value);
+        if (cli->json)
+            show_key(cli, key);
+        else
+            add_row(cli, &table, key->name);
     }
+    (void)ot_conf_each_passed(cli->conf, "kafka.", each_passed,
+                              &(struct passed){cli, &table});
     if (!cli->json) {
-        (void)ot_conf_each_passed(cli->conf, "kafka.", passed_row, &table);
         ot_table_print(cli, &table);
         if (cli->conf_file[0] != '\0')
             ot_say(cli, "file: %s", cli->conf_file);

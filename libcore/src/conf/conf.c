@@ -49,6 +49,7 @@ bool ot_conf_passed_secret(const char *name)
 {
     return strstr(name, "password") != NULL || strstr(name, "secret") != NULL ||
            strstr(name, "key.pem") != NULL ||
+           strstr(name, "passphrase") != NULL ||
            strstr(name, "sasl.oauthbearer.config") != NULL;
 }
 
@@ -91,6 +92,20 @@ static int set_passed(struct outtray_conf *conf, const char *name, char *value,
 fail:
     ot_free(value);
     return ot_fail_nomem(err);
+}
+
+/* Back to what the sink takes by itself. */
+static void unset_passed(struct outtray_conf *conf, const char *name)
+{
+    struct ot_conf_passed *pair = find_passed(conf, name);
+
+    if (pair == NULL)
+        return;
+    ot_free(pair->name);
+    ot_free(pair->value);
+    conf->npassed--;
+    memmove(pair, pair + 1,
+            (size_t)(conf->passed + conf->npassed - pair) * sizeof(*pair));
 }
 
 /* --- secrets ------------------------------------------------------------- */
@@ -180,6 +195,10 @@ int outtray_conf_set(struct outtray_conf *conf, const char *name,
     int64_t number;
 
     if (i < 0 && is_passed(name)) {
+        if (value[0] == '\0') {
+            unset_passed(conf, name);
+            return 0;
+        }
         rc = resolve(name, ot_conf_passed_secret(name), value, &text, err);
         return rc != 0 ? rc : set_passed(conf, name, text, err);
     }
