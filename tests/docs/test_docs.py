@@ -4,6 +4,7 @@ import getpass
 import os
 import pathlib
 import re
+import shutil
 import sys
 import urllib.parse
 
@@ -11,6 +12,7 @@ import examples
 import lua_modules
 import process
 import pytest
+from database import Database
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [
@@ -20,11 +22,12 @@ PAGES = [
 ]
 # Its brokers are those of tests/sink/test_kafka_page.py.
 ELSEWHERE = [pathlib.Path("docs/sinks.md")]
+ROLES = ("OWNER", "APP", "RELAY", "WATCH")
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in ELSEWHERE], ids=str)
-def test_examples(page, pg, kafka, tmp_path):
+def test_examples(page, roles, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])
     servers = {"PG": pg.url, "KAFKA": kafka.bootstrap, "PORT": str(process.free_port())}
     servers["FILE"] = str(tmp_path / "events.jsonl")
@@ -34,8 +37,42 @@ def test_examples(page, pg, kafka, tmp_path):
         lua_modules.write_programs(tmp_path / ".lua")
         path = f"{tmp_path}/.lua:{path}"
         servers |= of_nginx(pg.url)
+    if page.stem == "c":
+        write_compiler(tmp_path / ".c")
+        path = f"{tmp_path}/.c:{path}"
+        servers["BUILD"] = os.environ["OUTTRAY_TEST_BUILD"]
+    if page.stem == "operations":
+        servers |= roles(pg)
     problems = examples.run((ROOT / page).read_text(), tmp_path, servers, path)
     assert not problems, "\n\n".join(f"{page}: {one}" for one in problems)
+
+
+@pytest.fixture
+def roles():
+    """Roles with names of their own, as they are the server's: roles(pg). The
+    first owns the database. Dropped after it, so this comes before pg."""
+    made = {role: f"{role.lower()}_{os.urandom(4).hex()}" for role in ROLES}
+
+    def make(pg):
+        for name in made.values():
+            pg.query(f"CREATE ROLE {name} LOGIN")
+        pg.query(f"ALTER DATABASE {pg.url.rpartition('/')[2]} OWNER TO {made['OWNER']}")
+        urls = {f"PG_{r}": pg.url.replace("//postgres", f"//{made[r]}") for r in made}
+        return {**made, **urls}
+
+    yield make
+    server = Database(os.environ["OUTTRAY_TEST_PG"])
+    for name in made.values():
+        server.query(f"DROP ROLE IF EXISTS {name}")
+
+
+def write_compiler(folder):
+    """cc, for programs that are linked with a library that has sanitizers."""
+    folder.mkdir()
+    compiler = folder / "cc"
+    real = shutil.which("cc")
+    compiler.write_text(f'#!/bin/sh\nexec {real} -fsanitize=address,undefined "$@"\n')
+    compiler.chmod(0o755)
 
 
 def of_nginx(pg_url):

@@ -54,8 +54,7 @@ def test_one_header_for_everything(prefix):
 def pkg_config(prefix, *arguments):
     (pc,) = prefix.glob("lib*/**/outtray.pc")
     env = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}
-    define = f"--define-variable=prefix={prefix}"
-    return run("pkg-config", define, *arguments, env=env).split()
+    return run("pkg-config", *arguments, env=env).split()
 
 
 @pytest.mark.parametrize("kind", ["shared", "static"])
