@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/event_out.h"
+#include "cli/metrics.h"
 #include "cli/signals.h"
 #include "cli/stalls.h"
 
@@ -8,7 +9,8 @@
 
 struct report {
     struct ot_cli *cli;
-    json_t *all;
+    json_t *all; /* for programs; NULL: for people */
+    bool metrics;
     size_t n;
     int64_t dead;
     bool unowned;
@@ -240,7 +242,7 @@ static int print_rows(struct report *report, struct ot_stalls *database)
     int rc = cli->admin->ops->facts(cli->admin, &facts, &cli->err);
     if (rc != 0)
         return rc;
-    if (!cli->json && facts.schema_version > 0)
+    if (report->all == NULL && facts.schema_version > 0)
         ot_out(cli, "outbox %s in %s, %s\n", outbox, facts.server, facts.where);
     rc = cli->admin->ops->status(cli->admin, only, each_status, report,
                                  &cli->err);
@@ -250,7 +252,9 @@ static int print_rows(struct report *report, struct ot_stalls *database)
         rc = ot_stalls_database(database);
     if (rc != 0)
         return rc;
-    if (cli->json)
+    if (report->metrics)
+        ot_metrics_print(cli, report->all);
+    else if (cli->json)
         ot_out_json(cli, json_pack("{s:s,s:s,s:s,s:i,s:O,s:O}", "outbox",
                                    outbox, "server", facts.server, "where",
                                    facts.where, "schema_version",
@@ -263,18 +267,18 @@ static int print_rows(struct report *report, struct ot_stalls *database)
 
 static int print_status(struct ot_cli *cli, bool hints)
 {
-    struct report report = {.cli = cli};
+    struct report report = {.cli = cli, .metrics = ot_cli_has(cli, "metrics")};
     struct ot_stalls database;
     int rc = ot_stalls_init(&database, cli);
     if (rc != 0)
         return rc;
     cli->fix[0] = '\0';
-    if (cli->json)
+    if (cli->json || report.metrics)
         report.all = json_array();
     rc = print_rows(&report, &database);
     json_decref(report.all);
     ot_stalls_free(&database);
-    if (rc != 0 || cli->json)
+    if (rc != 0 || cli->json || report.metrics)
         return rc;
     if (report.n == 0)
         ot_out(cli, "no subscription yet: the first relay makes it\n");
@@ -304,6 +308,10 @@ static int run(struct ot_cli *cli, int argc, char **argv)
     int64_t seconds;
     (void)argv;
     int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc == 0 && ot_cli_has(cli, "metrics") &&
+        (cli->json || ot_cli_has(cli, "watch")))
+        rc = ot_cli_misuse(cli, "--metrics goes with neither --json nor "
+                                "--watch");
     if (rc == 0)
         rc = ot_cli_get_int(cli, "watch", 0, 1, 86400, &seconds);
     if (rc == 0)
@@ -314,7 +322,10 @@ static int run(struct ot_cli *cli, int argc, char **argv)
 }
 
 static const struct ot_cli_option options[] = {
-    {"watch", 'w', "SECONDS", "again and again, until Ctrl-C"},
+    {"watch", 'w', "SECONDS", "again every so many seconds, until Ctrl-C"},
+    {"metrics", 0, NULL,
+     "numbers in the text format of Prometheus, for the textfile collector of "
+     "its node exporter"},
     {0},
 };
 
