@@ -61,7 +61,9 @@ def test_plain_words(sqlite_shop):
         in run("relay", "--until-empty", "--sink", "fault:?script=reject@key=7").stderr
     )
     assert ", last seen " in run("status").stdout
-    assert "it failed 1 time of its own" in run("explain", "1").stdout
+    explained = run("explain", "1").stdout
+    assert "it failed 1 time of its own" in explained
+    assert explained.count("fault: scripted rejection") == 1
     dry = run("redrive", "--all", "--dry-run").stdout
     assert dry == "1 event would be redriven\n"
     assert run("redrive", "--all", "--yes").stdout == "1 event redriven\n"

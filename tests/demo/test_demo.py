@@ -4,6 +4,7 @@ import re
 import signal
 
 import pytest
+from program import on_terminal
 
 BROKEN = ("lost", "ghosts", "out_of_order")
 
@@ -70,6 +71,16 @@ def test_postgres_and_kafka(outtray, pg, own_kafka):
     # It removed what it made.
     left = pg.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'outtray%'")
     assert left == []
+
+
+@pytest.mark.timeout(300)
+def test_progress_fits_a_terminal(outtray):
+    seen = on_terminal(outtray, "demo", "-n", "3000", "--kills", "1", "--outage", "1s")
+    drawn = [part.partition("\x1b[K")[0] for part in seen.split("\r")]
+    drawn = [line for line in drawn if "committed " in line]
+    assert any(line.startswith("broker down ") for line in drawn), drawn
+    assert [line for line in drawn if not re.search(r" kills \d+$", line)] == []
+    assert "records delivered" in seen
 
 
 def made_by_demo(pg, server):

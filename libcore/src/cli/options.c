@@ -144,6 +144,13 @@ find_letter(const struct ot_cli_option *options, char letter)
     return NULL;
 }
 
+static bool is_long(const struct ot_cli *cli, const char *name)
+{
+    size_t n = strcspn(name, "=");
+    return (cli->verb != NULL && find_in(cli->verb->options, name, n)) ||
+           find_in(ot_cli_global_options, name, n);
+}
+
 static int unknown_option(struct ot_cli *cli, const char *name, size_t n)
 {
     const char *names[128];
@@ -219,9 +226,12 @@ static int parse_long(struct ot_cli *cli, int argc, char **argv, int *i)
     return key ? add_setting(cli, name, n, value) : take(cli, option, value);
 }
 
-/* "-v", "-qv", "-n5", "-n 5" */
+/* "-v", "-qv", "-n5", "-n 5"; but "-watch" was meant to be --watch. */
 static int parse_short(struct ot_cli *cli, int argc, char **argv, int *i)
 {
+    if (argv[*i][2] != '\0' && is_long(cli, argv[*i] + 1))
+        return ot_cli_misuse(cli, "unknown option %s, did you mean -%s?",
+                             argv[*i], argv[*i]);
     for (const char *p = argv[*i] + 1; *p != '\0'; p++) {
         const struct ot_cli_option *option = NULL;
         if (cli->verb != NULL)

@@ -71,7 +71,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
 static const struct ot_cli_option options[] = {
     {"key", 'k', "KEY", "only events of this key"},
     {"topic", 't', "TOPIC", "only events of this topic"},
-    {"limit", 'n', "N", "at most so many"},
+    {"limit", 'n', "N", "at most so many (all)"},
     {0},
 };
 

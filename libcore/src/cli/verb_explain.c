@@ -107,6 +107,8 @@ static void explain_error(struct reasons *r)
     if (h->attempts > 0)
         say(r, "attempts", "it failed %u %s of its own", h->attempts,
             h->attempts == 1 ? "time" : "times");
+    if (!r->cli->json) /* the lines of the event say the rest */
+        return;
     if (r->info->error != NULL)
         say(r, "last_error", "the last error was: %s (%s)", r->info->error,
             h->last_error_us != 0 ? ot_time_text(h->last_error_us, text)

@@ -299,7 +299,7 @@ static void tell(struct run *run)
         line(cli, "not yet delivered", run->waiting, "pending or held");
     if (run->outside > 0)
         line(cli, "older than the log", run->outside, "arrived, pruned since");
-    ot_out(cli, "error rate %.6f%%\n", error_rate(run) * 100);
+    line(cli, "wrong", broken(run), "missing, unknown or out of order");
     for (size_t i = 0; i < run->nproblems; i++) {
         struct problem *p = &run->problems[i];
 
@@ -455,7 +455,8 @@ static const struct ot_cli_option options[] = {
      "what arrived: a line for each, an id or an object with \"id\"; - is "
      "standard input"},
     {"topic", 't', "TOPIC", "only events of this topic; may be repeated"},
-    {"since", 0, "TIME", "only events since then: a time, or how long ago"},
+    {"since", 0, "TIME",
+     "only events since then: a time, or how long ago (the whole log)"},
     {"until", 0, "TIME", "only events before then"},
     {"from", 0, "SEQ", "only events from this seq on"},
     {"to", 0, "SEQ", "only events up to this seq"},

@@ -36,6 +36,7 @@ static void tick(void)
     nanosleep(&pause, NULL);
 }
 
+/* Within 80 columns. */
 static void progress(struct run *run, int64_t now_us)
 {
     struct demo_board *board = run->demo->board;
@@ -49,25 +50,22 @@ static void progress(struct run *run, int64_t now_us)
         const int64_t us = run->torture.until_us - now_us;
 
         ot_progress(run->demo->cli,
-                    "%-10s %s left   events committed %s   delivered %s   "
-                    "kills %d   pauses %d%s",
-                    run->doing, ot_duration_text(us > 0 ? us : 0, left),
+                    "%-11s  %s left  committed %s  delivered %s  kills %d",
+                    run->torture.up_us != 0 ? "broker down" : run->doing,
+                    ot_duration_text(us > 0 ? us : 0, left),
                     ot_number_text(atomic_load(&board->committed), committed),
                     ot_number_text(atomic_load(&board->delivered), delivered),
-                    run->result->relay_kills + run->result->writer_kills,
-                    run->result->relay_pauses,
-                    run->torture.up_us != 0 ? "   broker is down" : "");
+                    run->result->relay_kills + run->result->writer_kills);
         return;
     }
     ot_progress(run->demo->cli,
-                "%-10s transactions %s of %s   events committed %s   "
-                "delivered %s   kills %d%s",
-                run->doing, ot_number_text(atomic_load(&board->done), done),
+                "%-11s  %s of %s  committed %s  delivered %s  kills %d",
+                run->chaos.outage_end_us != 0 ? "broker down" : run->doing,
+                ot_number_text(atomic_load(&board->done), done),
                 ot_number_text(run->demo->transactions, of),
                 ot_number_text(atomic_load(&board->committed), committed),
                 ot_number_text(atomic_load(&board->delivered), delivered),
-                run->chaos.killed,
-                run->chaos.outage_end_us != 0 ? "   broker is down" : "");
+                run->chaos.killed);
 }
 
 static int interrupted(struct run *run)

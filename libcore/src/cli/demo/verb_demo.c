@@ -28,12 +28,15 @@ static const struct ot_cli_option options[] = {
     {"broker-down", 0, "COMMAND", "ends your own broker for the outage"},
     {"broker-up", 0, "COMMAND", "starts it again"},
     {"torture", 0, "TIME",
-     "go on for so long (10m), with kills and pauses all the time, on your own "
+     "go on for so long, as 10m, with kills and pauses all the time, on your "
+     "own "
      "database (--store) and broker (--sink)"},
     {"compare", 0, NULL,
      "first do the same as a dual write (publish after "
      "commit), and show its errors"},
-    {"seed", 0, "N", "the same seed kills at the same transactions"},
+    {"seed", 0, "N",
+     "the same seed kills at the same transactions"
+     " (by chance)"},
     {"keep", 0, NULL, "keep the scratch folder with its logs"},
     {0},
 };

@@ -313,7 +313,7 @@ const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"writers", "no transaction keeps its events back for long", writers},
     {"snapshots", "no old snapshot is open", snapshots},
     {"dead", "no event is dead", dead},
-    {"lease", "a relay runs, or nothing is pending", lease},
+    {"lease", "no event waits for want of a relay", lease},
     {"retention", "delivered events go when they should", retention},
     {NULL, NULL, NULL},
 };

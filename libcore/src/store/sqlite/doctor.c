@@ -389,7 +389,7 @@ static int exam_going(struct exam *x)
         code = found(x, OT_INFO, "dead", false);
     }
     if (code == 0 && !x->alone) {
-        TEXT(x, "a relay runs, or nothing is pending");
+        TEXT(x, "no event waits for want of a relay");
         code = found(x, OT_INFO, "lease", false);
     }
     return code == 0 ? exam_retention(x) : code;
