@@ -5,6 +5,12 @@
    out of a read, a window that settles out of order (in order per key), and
    cursor writes that overlap reads.
 
+   Nothing of a poll happens at one moment (Moments).  The server lists locks
+   backend by backend: whoever holds one all the while is in the list, and
+   whoever is not had ended, or had not begun, at some time meanwhile.  Then the
+   read takes its snapshot; and while it runs it looks at the sequence, where
+   seqs stand that were drawn, and even committed, behind that snapshot.
+
    A poll that a restart of the server cuts is thrown away; a read that meets a
    new incarnation makes the relay reload position and gaps.  out has first
    publications only, the later ones are duplicates.                          *)
@@ -14,6 +20,9 @@ CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
           Filt,           \* transactions whose events the subscription's filter excludes
           FilterRule,     \* "row": they are read, and settled at once | "where": no read returns them
           Limit, WinMax,
+          Moments,        \* "one": a list of locks is one step, a read another
+                          \* | "apart": as the server does it | "lossy": the list misses who is not
+                          \* where it begins
           Snapshots,      \* "two": READ COMMITTED, R_k sees newer than L_k | "one": snapshot older than L_k
           GenRule,        \* "next": A = L_(k+1) | "same": A = L_k for the gaps of R_k
           DropRule,       \* "full" | "early": A = {} drops at R_(k+1) | "uncovered" | "leftout": a read that left the gap out may drop it
@@ -29,9 +38,9 @@ CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
 
 VARIABLES seq, owner, st, held, vis, corder,           \* database: writers
           pruned, cpos, cgaps,                         \* database: log, cursor
-          mpos, apos, mg, win, out, ph, lk, skip, snap, wreq, stale, nrestart, ncrash
+          mpos, apos, mg, win, out, ph, lk, skip, snap, mid, wreq, stale, nrestart, ncrash
 db   == <<seq, owner, st, held, vis, corder>>
-pipe == <<ph, lk, skip, snap>>
+pipe == <<ph, lk, skip, snap, mid>>
 rel  == <<mpos, apos, mg, win, out, pipe, wreq, stale>>
 vars == <<db, pruned, cpos, cgaps, rel, nrestart, ncrash>>
 
@@ -47,7 +56,9 @@ SortSet(S) == CHOOSE s \in [1..Cardinality(S) -> S] :
 Smallest(S, n) == { i \in S : Cardinality({ j \in S : j < i }) < n }
 
 (* pg_locks: <<transaction, virtual transaction id, has it an xid>> *)
-Locks     == { <<t, held[t], st[t] \notin NoXid>> : t \in { u \in Tx : held[u] # "-" } }
+LocksOf(T) == { <<t, held[t], st[t] \notin NoXid>> : t \in { u \in T : held[u] # "-" } }
+Locks     == LocksOf(Tx)
+AtWork    == { t \in Tx : st[t] \in InProg }
 Ids(S)    == { <<h[1], h[2]>> : h \in S }
 NewGap    == [ph |-> "new", A |-> {}, rem |-> {}, conf |-> FALSE]
 Loaded    == IF Reload = "ask" THEN NewGap ELSE [NewGap EXCEPT !.ph = "asked"]
@@ -55,7 +66,7 @@ Loaded    == IF Reload = "ask" THEN NewGap ELSE [NewGap EXCEPT !.ph = "asked"]
 Init == /\ seq = 0 /\ owner = <<>> /\ st = [t \in Tx |-> "idle"]
         /\ held = [t \in Tx |-> "-"] /\ vis = {} /\ corder = <<>> /\ pruned = {}
         /\ cpos = 0 /\ cgaps = {} /\ mpos = 0 /\ apos = 0 /\ mg = [g \in {} |-> NewGap]
-        /\ win = <<>> /\ out = <<>> /\ ph = "idle" /\ lk = {} /\ skip = {} /\ snap = {}
+        /\ win = <<>> /\ out = <<>> /\ ph = "idle" /\ lk = {} /\ skip = {} /\ snap = {} /\ mid = {}
         /\ wreq = <<>> /\ stale = FALSE /\ nrestart = 0 /\ ncrash = 0
 -----------------------------------------------------------------------------
 (* Writers: lock the key and the table, draw a seq (no xid yet), insert, end.
@@ -82,7 +93,7 @@ Release(t) == /\ st[t] \in {"committed", "aborted"} /\ held[t] # "-"
 Writer == /\ \E t \in Tx : Begin(t) \/ Draw(t) \/ Insert(t) \/ Commit(t) \/ Abort(t) \/ Prep(t) \/ Release(t)
           /\ UNCHANGED <<pruned, cpos, cgaps, rel, nrestart, ncrash>>
 
-Idle == ph' = "idle" /\ lk' = {} /\ skip' = {} /\ snap' = {}
+Idle == ph' = "idle" /\ lk' = {} /\ skip' = {} /\ snap' = {} /\ mid' = {}
 (* Ends open transactions; a prepared one comes back under another virtual
    transaction id.  Cuts the poll and the cursor write that are under way.    *)
 Restart == /\ nrestart < MaxRestart /\ nrestart' = nrestart + 1
@@ -99,11 +110,29 @@ Elig == IF Leave = "off" THEN {}
 Room == Len(win) + Limit <= WinMax
 Snap == /\ Snapshots = "one" /\ ph = "idle" /\ Room /\ DOMAIN mg # {}
         /\ ph' = "snap" /\ snap' = vis
-        /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, lk, skip, wreq, stale, nrestart, ncrash>>
+        /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, lk, skip, mid, wreq, stale, nrestart, ncrash>>
+(* The backends whose locks are listed first (mid); those of the others are
+   listed at the end, as all transaction ids are.                             *)
+First_ == IF Moments = "one" THEN {Tx} ELSE SUBSET Tx
 ReadLocks == /\ ph \in (IF Snapshots = "one" THEN {"snap"} ELSE {"idle", "again"}) /\ Room
              /\ DOMAIN mg # {} \/ GenRule = "same"
-             /\ skip' \in (IF ph = "again" THEN {{}} ELSE SUBSET Elig) /\ lk' = Locks /\ ph' = "locks"
+             /\ skip' \in (IF ph = "again" THEN {{}} ELSE SUBSET Elig)
+             /\ \E T \in First_ : /\ lk' = LocksOf(T)
+                                 /\ ph' = (IF T = Tx THEN "locks" ELSE "listing")
+                                 /\ mid' = (IF T = Tx THEN {} ELSE T)
              /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, snap, wreq, stale, nrestart, ncrash>>
+Listed    == /\ ph = "listing" /\ ph' = "locks" /\ mid' = {}
+             /\ lk' = { <<h[1], h[2], held[h[1]] = h[2] /\ st[h[1]] \notin NoXid>> : h \in lk }
+                       \cup (IF Moments = "lossy" THEN {} ELSE LocksOf(Tx \ mid))
+             /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, skip, snap, wreq, stale, nrestart, ncrash>>
+(* The read begins: what it sees, and who is at work then (mid).  It goes on in
+   Read.                                                                      *)
+Begun     == \/ ph = "locks"
+             \/ ph = "idle" /\ Room /\ DOMAIN mg = {} /\ GenRule # "same"
+ReadBegins == /\ Moments # "one" /\ Begun /\ ph' = "reading" /\ mid' = AtWork
+              /\ snap' = (IF Snapshots = "one" /\ ph = "locks" THEN snap ELSE vis)
+              /\ UNCHANGED <<db, pruned, cpos, cgaps, mpos, apos, mg, win, out, lk, skip, wreq, stale, nrestart, ncrash>>
+InSnapshot == IF Moments = "one" THEN AtWork ELSE mid
 
 LoadCursor == mpos' = cpos /\ apos' = cpos /\ mg' = [g \in cgaps |-> Loaded] /\ win' = <<>>
 
@@ -112,9 +141,9 @@ Rem(g) == IF Remaining = "now" THEN { h \in lk : <<h[1], h[2]>> \in mg[g].A } EL
 Stands(g) == /\ Leave # "noB" => Rem(g) # {}
              /\ CASE Leave = "noC"   -> TRUE
                   [] Leave = "locks" -> Ids(Rem(g)) \subseteq Ids(lk)
-                  [] OTHER           -> \A h \in Rem(g) : h[3] /\ st[h[1]] \in InProg
+                  [] OTHER           -> \A h \in Rem(g) : h[3] /\ h[1] \in InSnapshot
 Result ==
-  LET S    == IF Snapshots = "one" /\ ph = "locks" THEN snap ELSE vis
+  LET S    == IF Moments # "one" \/ (Snapshots = "one" /\ ph = "locks") THEN snap ELSE vis
       \* all that is ahead is asked for as what it is, the tail
       whole == \E g \in DOMAIN mg : g > mpos /\ \A s \in skip : s <= mpos
       from == IF whole /\ Ahead # "noask" THEN mpos ELSE apos
@@ -149,11 +178,10 @@ Result ==
         mg' = [g \in keep \cup new |-> IF g \in keep THEN upd(g) ELSE first]
      /\ win' = win \o [n \in 1..Cardinality(add) |->
                          [s |-> SortSet(add)[n], late |-> SortSet(add)[n] <= mpos]]
-Read == /\ \/ ph = "locks"
-           \/ ph = "idle" /\ Room /\ DOMAIN mg = {} /\ GenRule # "same"
+Read == /\ IF Moments = "one" THEN Begun ELSE ph = "reading"
         /\ IF stale /\ Notice THEN LoadCursor /\ Idle
            ELSE IF \E g \in skip : ~Stands(g)                \* thrown away, repeated with the gaps
-                THEN UNCHANGED <<mpos, apos, mg, win>> /\ ph' = "again" /\ lk' = {} /\ skip' = {} /\ snap' = {}
+                THEN UNCHANGED <<mpos, apos, mg, win>> /\ ph' = "again" /\ lk' = {} /\ skip' = {} /\ snap' = {} /\ mid' = {}
            ELSE Result /\ Idle
         /\ stale' = (IF Notice THEN FALSE ELSE stale)
         /\ UNCHANGED <<db, pruned, cpos, cgaps, out, wreq, nrestart, ncrash>>
@@ -182,7 +210,7 @@ Prune == /\ DoPrune
             ~(P \subseteq pruned) /\ pruned' = pruned \cup P
          /\ UNCHANGED <<db, cpos, cgaps, rel, nrestart, ncrash>>
 
-Relay == Snap \/ ReadLocks \/ Read \/ Settle \/ Write \/ Written
+Relay == Snap \/ ReadLocks \/ Listed \/ ReadBegins \/ Read \/ Settle \/ Write \/ Written
 Next  == Writer \/ Restart \/ Relay \/ Crash \/ Prune
 Spec  == Init /\ [][Next]_vars
 -----------------------------------------------------------------------------
@@ -200,7 +228,7 @@ Order == \A j \in Range(out) : \A i \in 1..seq :
    (Wanted(i) /\ Key[owner[i]] = Key[owner[j]] /\ i # j /\ Before(i, j))
       => (i \in Range(out) /\ First(i) < First(j))
 (* A gap that is left out for ever would leak. *)
-Fair      == /\ Spec /\ WF_vars(Snap \/ ReadLocks) /\ WF_vars(Read) /\ WF_vars(Settle) /\ WF_vars(Write) /\ WF_vars(Written)
+Fair      == /\ Spec /\ WF_vars(Snap \/ ReadLocks) /\ WF_vars(Listed) /\ WF_vars(ReadBegins) /\ WF_vars(Read) /\ WF_vars(Settle) /\ WF_vars(Write) /\ WF_vars(Written)
              /\ \A t \in Tx : WF_vars((Release(t) \/ Commit(t) \/ Abort(t) \/ Insert(t) \/ (st[t] = "locked" /\ Draw(t))) /\ UNCHANGED <<pruned, cpos, cgaps, rel, nrestart, ncrash>>)
 Delivered == <>[](\A i \in 1..seq : Wanted(i) => i \in Range(out))
 GapsDie   == <>[](DOMAIN mg = {})
