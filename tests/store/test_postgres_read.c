@@ -111,7 +111,7 @@ static void good_plans(const char *when, int64_t position)
         int looks = count(plan, "Index Scan using event_pkey on event");
 
         if (looks != (shape.gaps ? 2 : 1) || strstr(plan, "Bitmap") != NULL ||
-            strstr(plan, "Seq Scan on event") != NULL ||
+            strstr(plan, "Seq Scan on event ") != NULL ||
             strstr(plan, "Index Only Scan using event_pkey") != NULL ||
             (i == 0 && strstr(plan, "Sort") != NULL))
             fail_msg("%s, shape %d:\n%s", when, i, plan);

@@ -97,6 +97,8 @@ class Postgres:
         self.folder = pathlib.Path(folder)
         self.version = version
         self.settings = {**SETTINGS, **(settings or {})}
+        # No setting of the server: the transaction id that it begins with.
+        self.next_xid = int(self.settings.pop("next_xid", 0))
         self.data = self.folder / "data"
         self.port = None
         if (self.folder / "port").exists():
@@ -222,6 +224,29 @@ class Postgres:
         if done.returncode:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
         (self.data / "pg_hba.conf").write_text(HBA)
+        if self.next_xid:
+            self._age(bin_folder)
+
+    def _age(self, bin_folder):
+        """Moves the counter of transaction ids; what initdb wrote is frozen
+        first, or it would come from the future."""
+        segment = self.data / "pg_xact" / f"{self.next_xid >> 20:04X}"
+        for program, options, text in (
+            ("postgres", ["--single", "postgres", "-D"], "VACUUM FREEZE\n"),
+            ("pg_resetwal", ["-x", str(self.next_xid), "-D"], ""),
+        ):
+            done = subprocess.run(
+                [bin_folder / program, *options, self.data],
+                input=text,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                **self.user(),
+            )
+            if done.returncode:
+                raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
+        segment.write_bytes(bytes(1 << 18))
+        shutil.chown(segment, self.data.owner())
 
     def _launch(self, bin_folder, bound):
         settings = {

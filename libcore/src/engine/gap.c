@@ -377,7 +377,7 @@ static int take_gap(struct ot_gaps *gaps, const struct ot_gap *gap,
     while (*row < reply->rows->n && events[*row].seq <= gap->last) {
         int64_t seq = events[(*row)++].seq;
         int code = split(gaps, gap, first, seq - 1, covered, reply->has_locks);
-        if (code != 0)
+        if (code != 0 || seq == gap->last) /* perhaps the last of all */
             return code;
         first = seq + 1;
     }

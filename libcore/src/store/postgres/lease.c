@@ -157,12 +157,11 @@ static void say_first(struct ot_pg *pg, struct ot_pg_script *script)
 {
     ot_pg_say(script, 0,
               "INSERT INTO \"%s\".cursor (subscription, position) "
-              "SELECT $1, CASE WHEN $2 THEN coalesce("
-              "pg_sequence_last_value('\"%s\".event_seq_seq'), 0) ELSE 0 END "
+              "SELECT $1, CASE WHEN $2 THEN " OT_PG_LAST_SEQ " ELSE 0 END "
               "WHERE NOT EXISTS (SELECT FROM \"%s\".held WHERE subscription = "
               "$1) AND NOT EXISTS (SELECT FROM \"%s\".gap WHERE subscription "
               "= $1) ON CONFLICT (subscription) DO NOTHING",
-              pg->outbox, pg->outbox, pg->outbox, pg->outbox);
+              pg->outbox, pg->outbox, pg->outbox, pg->outbox, pg->outbox);
     ot_pg_text_param(script, ot_slice_of(pg->subscription));
     ot_pg_bool_param(script, pg->start_now);
     ot_pg_say(script, 0,

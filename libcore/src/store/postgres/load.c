@@ -138,13 +138,12 @@ void ot_pg_load(struct ot_pg *pg)
     ot_pg_say(script, TAG_CURSOR,
               "SELECT position, paused, pg_postmaster_start_time(), "
               "coalesce((pg_stat_get_wal()).stats_reset, 'epoch'), "
-              "(pg_control_system()).system_identifier, "
-              "pg_sequence_last_value('\"%s\".event_seq_seq'), "
+              "(pg_control_system()).system_identifier, " OT_PG_LAST_SEQ ", "
               "CASE WHEN NOT pg_is_in_recovery() THEN "
               "pg_current_wal_flush_lsn() END, clock_timestamp(), "
               "CASE WHEN owner = $2 THEN fence END, lease_expires_at "
               "FROM \"%s\".cursor WHERE subscription = $1",
-              pg->outbox, pg->outbox);
+              pg->outbox, pg->outbox, pg->outbox);
     ot_pg_text_param(script, subscription);
     ot_pg_bytes_param(script, OT_PG_UUID, pg->owner.b, sizeof(pg->owner.b));
     ot_pg_say(script, TAG_GAPS,
@@ -171,12 +170,14 @@ static int64_t seq_of(struct ot_slice text)
     int64_t seq = 0;
     bool negative = text.n > 0 && text.p[0] == '-';
 
-    if (text.n == negative || text.n > 18)
+    if (text.n == negative)
         return 0;
     for (size_t i = negative; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
+        int digit = text.p[i] - '0';
+
+        if (digit < 0 || digit > 9 || seq > (INT64_MAX - digit) / 10)
             return 0;
-        seq = seq * 10 + (text.p[i] - '0');
+        seq = seq * 10 + digit;
     }
     return negative ? -seq : seq;
 }

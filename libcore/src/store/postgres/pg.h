@@ -98,6 +98,12 @@ int ot_pg_fail_altered(const struct ot_pg *, struct outtray_error *err);
 /* The server answered with something that it cannot have said. */
 void ot_pg_garbled(struct ot_pg_job *);
 
+/* The last seq that was drawn, for the outbox twice. A sequence that was just
+ * set to begin elsewhere (RESTART WITH) has drawn what is below that. */
+#define OT_PG_LAST_SEQ                                                  \
+    "coalesce(pg_sequence_last_value('\"%s\".event_seq_seq'), (SELECT " \
+    "last_value - 1 FROM \"%s\".event_seq_seq))"
+
 /* The events of a result, which they take over: columns as in
  * OT_PG_COLUMNS, from row first. NULL: out of memory; the result is
  * cleared. */

@@ -28,13 +28,13 @@ static void say_facts(struct ot_buffer *out,
         "timestamptz_send(pg_postmaster_start_time()) || "
         "timestamptz_send(coalesce((pg_stat_get_wal()).stats_reset, 'epoch'))"
         " || int8send((pg_control_system()).system_identifier) || "
-        "int8send(coalesce(pg_sequence_last_value('\"%s\".event_seq_seq'), 0))"
+        "int8send(" OT_PG_LAST_SEQ ")"
         " || timestamptz_send(clock_timestamp()) || "
         "boolsend(EXISTS (SELECT FROM \"%s\".command WHERE subscription = $2))"
         " || pg_lsn_send(pg_current_wal_flush_lsn()) || int4send(%s) || "
         "pg_snapshot_send(pg_current_snapshot()) END AS payload, "
         "NULL::timestamptz AS created_at, NULL::timestamptz AS deliver_at%s",
-        shape->outbox, shape->outbox,
+        shape->outbox, shape->outbox, shape->outbox,
         shape->budget > 0 ? "(SELECT count(*)::int4 FROM found)" : "0",
         shape->filter ? ", false AS filtered" : "");
 }
