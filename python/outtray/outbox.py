@@ -16,7 +16,7 @@ from . import _core, _native
 from ._advice import advise
 from ._trace import traced
 from .adapters import Adapter, AsyncAdapter, find_async, find_sync
-from .errors import EventError, InvalidEvent, InvalidText, NotSerializable
+from .errors import EventError, InvalidEvent, InvalidText, Misuse, NotSerializable
 
 #: Makes bytes or text of a payload that is neither.
 Serializer = Callable[[Any], "bytes | str"]
@@ -94,6 +94,11 @@ class Outbox:
         max_headers_bytes: int = 0,
         trace: bool = True,
     ) -> None:
+        if not isinstance(name, str):
+            raise Misuse(
+                f"the name of an outbox is text, not {name!r:.80}: a connection is "
+                "given to enqueue"
+            )
         self.name = name
         self.serializer = serializer
         self.strict = strict

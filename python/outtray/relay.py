@@ -123,7 +123,9 @@ class BaseRelay:
         conf = make_conf(config, environment, {**(settings or {}), **named})
         if not _core.conf_get(conf, "sink.url"):
             _core.conf_set(conf, "sink.url", "script:")
-        _sqlite.choose(required=store is None or store.startswith("sqlite:"))
+        # What is no text is refused by the core, as text that is no URL.
+        on_file = store is None or str(store).startswith("sqlite:")
+        _sqlite.choose(required=on_file)
         self._handle = _core.relay_open(conf)
         self._script = _core.relay_scripted(self._handle)
         keyed = _core.conf_get(conf, "relay.ordering") != "none"

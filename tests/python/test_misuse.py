@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 import sqlalchemy.orm
 from outtray import Event
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 
 @pytest.fixture
@@ -80,6 +80,27 @@ def test_alchemy_on_sqlite_without_install(outbox, sqlite_outbox):
             outbox.enqueue(session, "t")
     with engine.connect() as conn, pytest.raises(outtray.NotInTransaction):
         outbox.enqueue(conn, "t")
+    engine.dispose()
+
+
+def test_alchemy_without_a_transaction(outbox, sqlite_outbox):
+    """What to write is told in the words of the kind of session."""
+    path = sqlite_outbox.url.removeprefix("sqlite:")
+
+    async def go():
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        async with AsyncSession(engine) as session:
+            with pytest.raises(
+                outtray.NotInTransaction, match="`async with session.begin"
+            ):
+                await outbox.aenqueue(session, "t")
+        await engine.dispose()
+
+    asyncio.run(go())
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    with engine.connect() as conn:
+        with pytest.raises(outtray.NotInTransaction, match="`with connection.begin"):
+            outbox.enqueue(conn, "t")
     engine.dispose()
 
 
@@ -270,6 +291,10 @@ def test_values_of_a_wrong_type(wrong, text, outbox, memory_outbox):
 def test_names():
     with pytest.raises(outtray.Misuse, match="name"):
         outtray.Outbox('no" name')
+    with pytest.raises(outtray.Misuse, match="given to enqueue"):
+        outtray.Outbox(object())
+    with pytest.raises(outtray.InvalidUrl, match="begin with a scheme"):
+        outtray.Relay(object())
     assert repr(outtray.Outbox("shop")) == "<outtray.Outbox 'shop'>"
 
 

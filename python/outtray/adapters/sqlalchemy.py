@@ -37,8 +37,7 @@ AUTOCOMMIT = (
 )
 NOT_BEGUN = (
     "no transaction has begun on this SQLAlchemy {kind}: the event would not be "
-    "atomic with your data. Use `with {kind_lower}.begin():`, or enqueue after "
-    "your first write"
+    "atomic with your data. Use `{begin}`, or enqueue after your first write"
 )
 UNSAFE = (
     "SQLAlchemy begins no transaction on SQLite before a SAVEPOINT, so a "
@@ -119,9 +118,10 @@ def open_transaction(session: Any, kind: str = "Session") -> Any:
 
 def begun(what: Any, required: bool, kind: str) -> None:
     if required and not what.in_transaction():
-        raise NotInTransaction(
-            NOT_BEGUN.format(kind=kind, kind_lower=kind.lower().removeprefix("async"))
-        )
+        plain_kind = kind.removeprefix("Async")
+        begin = f"with {plain_kind.lower()}.begin():"
+        begin = begin if plain_kind == kind else f"async {begin}"
+        raise NotInTransaction(NOT_BEGUN.format(kind=kind, begin=begin))
 
 
 def _copy(_cursor: Any, sql: str, context: Any) -> bool:

@@ -147,10 +147,12 @@ def test_the_command(manage, monkeypatch, tmp_path):
     with pytest.raises(CommandError) as caught:
         call_command("outtray", "show", "99")
     assert caught.value.returncode == 66
+    assert "in memory" in manage("outtray", "status", "--database=other", status=1)
     # Somebody's own URL, as of a role that relays, is kept.
     monkeypatch.setenv("OUTTRAY_STORE_URL", f"sqlite:{tmp_path}/x.db")
     assert f"{tmp_path}/x.db" in manage("outtray", "status", status=78)
     assert pending(manage, "--database", "default") == 1
+    assert "pending   1" in manage("outtray", "status", "--database", "default")
     monkeypatch.delenv("OUTTRAY_STORE_URL")
 
 

@@ -23,8 +23,8 @@ class Command(BaseCommand):
     help = (
         "The command outtray on the database of this project: relay, status, "
         "dead, redrive, init, … `manage.py outtray help` lists the verbs, "
-        "`manage.py outtray VERB --help` its options. Before the verb: "
-        "--database NAME, which has the outbox."
+        "`manage.py outtray VERB --help` its options. --database NAME takes "
+        "another one of its databases."
     )
     requires_system_checks: list[str] = []
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         # Django's own options come before the verb; what follows it is ours,
         # --help and --version included.
-        own = argv[2:]
+        own = _take_database(argv[2:])
         taken: list[str] = []
         while own and own[0].startswith("-") and own[0] not in ("-h", "--help"):
             option = own.pop(0)
@@ -79,7 +79,7 @@ class Command(BaseCommand):
                 os.environ["OUTTRAY_STORE_URL"] = store_url(made)
             os.environ.setdefault("OUTTRAY_STORE_OUTBOX", conf.name)
             status = main(arguments)
-            if status and made is not None and _is_missing(made, conf.name):
+            if status == _NOT_SET_UP and made and _is_missing(made, conf.name):
                 self.stderr.write(
                     "In a project of Django that is `manage.py migrate`: it makes "
                     "the outbox, too.",
@@ -94,11 +94,23 @@ class Command(BaseCommand):
 
 
 def _is_missing(alias: str, name: str) -> bool:
-    """Is the database there, and the outbox is not?"""
+    conn = connections[alias]
+    if conn.vendor == "sqlite" and not os.path.exists(conn.settings_dict["NAME"]):
+        return True  # and asking would make the file
     try:
-        return outbox_version(connections[alias], name) == 0
+        return outbox_version(conn, name) == 0
     except DatabaseError:
-        return False
+        return False  # the database cannot be reached
 
 
+def _take_database(arguments: list[str]) -> list[str]:
+    """--database is Django's; wherever it stands, it comes before the verb."""
+    for at, one in enumerate(arguments):
+        if one == "--database" or one.startswith("--database="):
+            end = at + (1 if "=" in one else 2)
+            return arguments[at:end] + arguments[:at] + arguments[end:]
+    return arguments
+
+
+_NOT_SET_UP = 78  # EX_CONFIG, as the command ends where there is no outbox
 _WITH_VALUE = ("--database", "--settings", "--pythonpath", "-v", "--verbosity")
