@@ -9,10 +9,15 @@ program, from start to exit. Every topic is counted afterwards.
 The relay gives every event two or three headers, which cost librdkafka more
 than anything else about a small message: so the bare producer runs with the
 same headers, and once more without any.
+
+PgQ is the extension of PostgreSQL, with a batch for each 5,000 events and the
+program that its users write (bench/pgq_relay.py), whose producer has the
+settings and headers of the relay.
 """
 
 import sys
 
+import pgq
 from workload import (
     KEYS,
     ROOT,
@@ -30,6 +35,7 @@ TITLES = {
     "headers": "bare librdkafka, same headers",
     "plain": "bare librdkafka, no headers",
     "cursor": "cursor that loses events (C)",
+    "pgq": "PgQ, 5,000 a batch (Python)",
     "status": "status column, 1,000 a batch (C)",
     "python": "status column, 100 a batch (Python)",
 }
@@ -41,7 +47,7 @@ SHAPES = {
     "16 kB": (16384, 20_000, KEYS, 2),
     "200 B, one key": (200, 300_000, 1, 2),
 }
-REFERENCES = {"cursor": 5000, "status": 1000, "python": 100}
+REFERENCES = {"cursor": 5000, "pgq": pgq.BATCH, "status": 1000, "python": 100}
 
 LOG = """
 CREATE TABLE {name} (seq bigint PRIMARY KEY, topic text NOT NULL, key text,
@@ -62,6 +68,7 @@ class Sides:
     def __init__(self, bench, outbox, shape, events):
         self.bench, self.outbox, self.events = bench, outbox, events
         self.size, self.keys = shape[0], shape[2]
+        self.kept = set()  # logs that are as they were
         self.bare = build("bare_producer.c", "rdkafka")
         self.reference = build("reference_relay.c", "rdkafka", "libpq")
 
@@ -71,6 +78,9 @@ class Sides:
             return [*self.bench.relay(self.outbox, topic), "--until-empty"]
         if kind in ("headers", "plain"):
             return [self.bare, brokers, topic, events, self.size, self.keys, kind]
+        if kind == "pgq":
+            common = [brokers, topic, self.bench.url, self.queue, self.consumers.pop()]
+            return [sys.executable, ROOT / "bench/pgq_relay.py", *common, events]
         log = self.log(kind, events)
         common = [brokers, topic, self.bench.url, log]
         if kind == "python":
@@ -80,11 +90,21 @@ class Sides:
     def log(self, kind, events):
         """A table for a reference: one with a status is used once."""
         name = f"{self.outbox}_{kind}"
+        if name in self.kept:
+            return name
         self.bench.query(f"DROP TABLE IF EXISTS {name}, {name}_cursor")
         values = {"name": name, "outbox": self.outbox, "events": events}
         for statement in LOG.format(**values).split(";"):
             self.bench.query(statement)
+        if kind == "cursor":
+            self.kept.add(name)
         return name
+
+    def fill_queue(self, rounds):
+        """The events for PgQ as well, and a consumer for each round."""
+        self.queue = f"{self.outbox}_queue"
+        self.consumers = [f"round_{turn}" for turn in range(rounds)]
+        pgq.fill(self.bench, self.queue, self.consumers, self.outbox, self.events)
 
     def run(self, kind):
         # What needs long per event gets fewer of them.
@@ -117,6 +137,11 @@ def one_shape(bench, title, shape, events, rounds):
     kinds = ["relay", "headers", "plain"]
     if title == "200 B":
         kinds += REFERENCES
+        if pgq.available(bench):
+            sides.fill_queue(rounds)
+        else:
+            say("PgQ is left out: this PostgreSQL has no extension pgq")
+            kinds.remove("pgq")
     runs = {kind: [] for kind in kinds}
     # Round 0 warms the broker and the database up and is not counted.
     for turn in range(rounds + 1):
@@ -128,6 +153,8 @@ def one_shape(bench, title, shape, events, rounds):
             if turn:
                 runs[kind].append(run)
     bench.query(f"DROP SCHEMA {outbox} CASCADE")
+    if "pgq" in kinds:
+        pgq.drop(bench, sides.queue)
     return {"events": events, "rounds": rounds, **summary(runs)}
 
 

@@ -85,7 +85,7 @@ def turn(bench, path, clients, seconds):
 
 def measure(options):
     rounds = options.repeat or (1 if options.quick else 3)
-    seconds = 1 if options.quick else 3
+    seconds = 1 if options.quick else 2
     clients = CLIENTS[:2] if options.quick else CLIENTS
     with bench_servers_up() as bench, tempfile.TemporaryDirectory() as folder:
         bench.outbox("tax", 0)

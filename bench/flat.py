@@ -4,7 +4,7 @@ Each condition is compared with the plain one of the same round: the time until
 the cursor has passed so many events (to the null sink, so that nothing but the
 database and the engine counts), from the start of the program on; and the
 blocks that a poll with nothing to read looks at, which do not depend on what
-else the machine does.
+else the machine does. Then one relay passes the whole of the longest log.
 """
 
 import contextlib
@@ -97,6 +97,23 @@ class Flat:
                 ):
                     time.sleep(0.005)
                 return self.drain / (time.perf_counter() - started)
+
+    def memory(self, log):
+        """What a relay has after a tenth of the whole log, and after all of it."""
+        events = self.logs[log] + self.drain
+        name, found = fresh("s"), []
+        sql = f"SELECT max(position) FROM {log}.cursor WHERE subscription = %s"
+        with (
+            psycopg.connect(self.bench.url, autocommit=True) as connection,
+            background(self.bench.relay(log, subscription=name)) as relay,
+        ):
+            for part in (events // 10, events):
+                while (connection.execute(sql, (name,)).fetchone()[0] or 0) < part:
+                    time.sleep(0.005)
+                found.append(relay.resident() / 1e6)
+        say(f"memory over {events:,} events: {found[0]:.1f} MB, {found[1]:.1f} MB")
+        after_a_tenth, at_the_end = (round(value, 2) for value in found)
+        return {"events": events, "tenth_mb": after_a_tenth, "end_mb": at_the_end}
 
     def blocks(self, log, held_by=None):
         """Of a poll with nothing to read."""
@@ -192,6 +209,7 @@ def measure(options):
                 say(f"round {turn}, {name}: {rate:,.0f} events/s")
                 if turn:
                     runs[name].append(rate)
+        result["memory"] = flat.memory(large)
         blocks = {}
         for name, (condition, log, more) in conditions.items():
             with condition(bench, log):
@@ -221,3 +239,6 @@ def show(result):
         for name, part in result["conditions"].items()
     ]
     table(["", "events/s", "of plain", "blocks/poll"], rows)
+    if memory := result.get("memory"):
+        text = "MB resident after a tenth of {events:,} events: {tenth_mb}"
+        print(("\n" + text + ", at their end: {end_mb}").format(**memory))

@@ -171,7 +171,7 @@ def measure_relay(programs, bench, events, rounds):
 
 def measure(options):
     events = options.events or (20_000 if options.quick else 300_000)
-    rounds = options.repeat or (1 if options.quick else 5)
+    rounds = options.repeat or (1 if options.quick else 3)
     with bench_servers_up() as bench, tempfile.TemporaryDirectory() as folder:
         result = {"machine": bench.machine(), "events": events, "rounds": rounds}
         programs = Programs(folder)

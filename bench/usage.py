@@ -39,11 +39,20 @@ def cpu_seconds(pid):
 
 def peak_bytes(pid):
     """The largest resident memory of a process so far."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def resident_bytes(pid):
+    """Its resident memory now."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def _status_bytes(pid, name):
     try:
         text = pathlib.Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     for line in text.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     return 0

@@ -15,7 +15,7 @@ import psycopg
 from bench_servers import read_settings, servers
 from kafka_server import version
 from topics import Topics
-from usage import cpu_seconds, peak_bytes
+from usage import cpu_seconds, peak_bytes, resident_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RELAY = ROOT / "build/release/outtray"
@@ -23,8 +23,9 @@ RESULTS = ROOT / "bench/results"
 PARTITIONS, KEYS = 6, 1000
 
 # Hexadecimal noise, which compresses about as well as small JSON does.
-PAYLOAD = """convert_to(substr((SELECT string_agg(md5(i || ':' || part), '')
-    FROM generate_series(1, (%(size)s + 31) / 32) part), 1, %(size)s), 'UTF8')"""
+PAYLOAD = """convert_to(substr((SELECT string_agg(encode(
+    sha512(convert_to(i || ':' || part, 'UTF8')), 'hex'), '')
+    FROM generate_series(1, (%(size)s + 127) / 128) part), 1, %(size)s), 'UTF8')"""
 FILL = f"""
 INSERT INTO {{outbox}}.event (topic, key, type, payload)
 SELECT 'orders', 'k' || i %% %(keys)s, 'order.created', {PAYLOAD}
@@ -68,7 +69,9 @@ class Bench:
         self.query(FILL.format(outbox=outbox), values)
 
     def topic(self):
-        return self.topics.topic(PARTITIONS, name=fresh("bench"))
+        name = self.topics.topic(PARTITIONS, name=fresh("bench"))
+        self.topics.ready(name)
+        return name
 
     def relay(self, outbox, topic=None, settings=(), subscription=None):
         """The command of a relay; without topic it forgets the events."""
@@ -219,6 +222,9 @@ class background:
 
     def peak(self):
         return peak_bytes(self.child.pid)
+
+    def resident(self):
+        return resident_bytes(self.child.pid)
 
     def __exit__(self, kind, *_):
         self.child.send_signal(signal.SIGTERM)

@@ -9,11 +9,13 @@ import platform
 import subprocess
 import sys
 import time
+import urllib.parse
 
 import psycopg
 import pytest
 import release
 from database import Database
+from fault_proxy import FaultProxy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -107,6 +109,7 @@ def counted(own_pg):
     settings = {
         "shared_preload_libraries": "pg_stat_statements",
         "full_page_writes": "off",
+        "wal_level": "replica",
         "autovacuum": "off",
     }
     database = Database(own_pg(settings=settings).url)
@@ -129,10 +132,10 @@ def test_work_of_the_database(plain, counted):
     assert read["rows"] == MANY + read["calls"]
     # Each page of the log and of its index once, and a few to get there.
     pages = pages_of(counted, outbox)
-    assert read["blocks"] <= (pages + 12 * read["calls"]) * 1.05
+    assert read["blocks"] <= (pages + 7 * read["calls"]) * 1.05
     # A write moves one row of the cursor, and nothing for each event.
     assert 1 <= write["calls"] <= read["calls"] + 40
-    assert write["wal"] <= 160 * write["calls"] + 1000  # the first is new
+    assert write["wal"] <= 130 * write["calls"] * 1.05
     assert read["wal"] == 0
     assert changed(counted, outbox, "event") == (0, 0)
     updated, deleted = changed(counted, outbox, "cursor")
@@ -162,6 +165,42 @@ def test_polls_beside_a_bulk_insert(plain, counted):
         writer.rollback()
     assert read["rows"] == read["calls"]  # nothing but the facts
     assert read["blocks"] <= 12 * read["calls"]
+
+
+def test_round_trips_of_a_poll(plain, counted):
+    """A poll is one question and one answer."""
+    address = urllib.parse.urlsplit(counted.url)
+    with FaultProxy((address.hostname, address.port)) as proxy:
+        through = counted.url.replace(address.netloc.rpartition("@")[2], proxy.address)
+        command = Drains(plain, Database(through)).command(FEW)
+        command += ["--set", "relay.poll_max_ms=5"]
+        command.remove("--until-empty")
+        counted.query("SELECT pg_stat_statements_reset()")
+        relay = subprocess.Popen(list(map(str, command)))
+        try:
+            polls(counted, 300)
+            connections = proxy.living()
+        finally:
+            relay.terminate()
+            assert relay.wait() == 0
+    read, _ = statements(counted)
+    questions = max(connection.turns for connection in connections)
+    # And those that open the connection.
+    assert read["calls"] <= questions <= read["calls"] * 1.05
+
+
+def test_wal_of_an_enqueue(plain, counted):
+    """The row of an event, its entry in the index, and the commit."""
+    outbox = Drains(plain, counted).outbox(BATCH)
+    now = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
+    enqueue = f"SELECT {outbox}.enqueue('orders', %s::text, 'k7', 'order.created')"
+    with counted.connect() as connection:
+        connection.execute(enqueue, ("x" * 200,))  # reads the catalog
+        before = connection.execute(now).fetchone()[0]
+        for _ in range(1000):
+            connection.execute(enqueue, ("x" * 200,))
+        written = (connection.execute(now).fetchone()[0] - before) / 1000
+    assert 300 < written <= 439 * 1.05, written
 
 
 def polls(database, n):

@@ -71,6 +71,8 @@ class Connection:
         self.proxy, self.client, self.server = proxy, client, None
         self.up, self.down = Faults(), Faults()
         self.passed = {"up": 0, "down": 0}
+        self.turns = 0  # questions: bytes up that follow an answer, or are the first
+        self._last = "down"
         self.lost = False  # bytes are missing: nothing passes ever again
         self.task = None
 
@@ -78,6 +80,11 @@ class Connection:
         """Its own and those of all, the stricter of each."""
         own, common = getattr(self, side), getattr(self.proxy, side)
         return [own, common] if own != Faults() else [common]
+
+    def count(self, side, size):
+        self.passed[side] += size
+        self.turns += (self._last, side) == ("down", "up")
+        self._last = side
 
     def any(self, side, name):
         return any(getattr(faults, name) for faults in self.faults(side))
@@ -323,7 +330,7 @@ class FaultProxy:
             del data[: len(piece)]
             ending = self._ending(connection, side, piece)
             self._garble(connection, side, piece)
-            connection.passed[side] += len(piece)
+            connection.count(side, len(piece))
             await self._loop.sock_sendall(sink, piece)
             if ending:
                 connection._cut(ending)

@@ -47,6 +47,10 @@ have() {
     lsqlite3) # Debian has it from 13 on
         lua5.4 -e 'require "lsqlite3"' || ! apt-cache show lua-lsqlite3
         ;;
+    pgq) # an extension of the newest PostgreSQL here, where apt has it
+        ls "/usr/share/postgresql/$(postgres_major)/extension/pgq.control" ||
+            ! apt-cache show "postgresql-$(postgres_major)-pgq3"
+        ;;
     lua-nginx-kafka) [ -e /usr/share/lua/5.1/nginx/kafka/producer.lua ] ;;
     rdkafka) pkg-config --atleast-version=2.0.2 rdkafka ;;
     python) "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ;;
@@ -64,6 +68,13 @@ print(sysconfig.get_path("include"))')/Python.h" ]
         command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
         ;;
     esac >/dev/null 2>&1
+}
+
+postgres_major() {
+    for program in /usr/lib/postgresql/*/bin/initdb; do
+        major=${program#/usr/lib/postgresql/}
+        echo "${major%%/*}"
+    done | sort -n | tail -1
 }
 
 java_major() {
@@ -108,6 +119,10 @@ describe() {
     strace) title="strace" packages=strace ;;
     wrk) title="wrk" packages=wrk ;;
     lsqlite3) title="lsqlite3 for Lua" packages=lua-lsqlite3 ;;
+    pgq)
+        title="PgQ (the benchmark drain)"
+        packages="postgresql-$(postgres_major)-pgq3"
+        ;;
     lua-nginx-kafka)
         title="lua-resty-kafka as lua-nginx-kafka (the benchmark gateway)"
         packages="lua-nginx-kafka"

@@ -97,6 +97,7 @@ def test_it_passes_everything_on(proxy):
         one.shutdown(socket.SHUT_WR)
         assert one.recv(1) == b""
         assert ask(two) == b"ping"
+        assert [one.turns for one in proxy.living()] == [2]
     assert proxy.accepted == 2
 
 
