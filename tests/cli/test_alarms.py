@@ -133,6 +133,25 @@ def test_stalled(shop, alarms):
     running.stop()
 
 
+@pytest.mark.parametrize("store_url", ["pg"], indirect=True)
+def test_a_watcher_sees_all_and_reads_no_event(shop, pg):
+    """With the rights that docs/operations.md gives, whatever is held."""
+    shop.enqueue("nowhere")
+    running = shop.start("relay", "--sink", "fault:?script=misconfigured@topic=nowhere")
+    running.wait_for(lambda: shop.status()["held"]["waiting"] == 1)
+    role = f"watch_{pg.url.rpartition('/')[2]}"
+    pg.query(f"CREATE ROLE {role} LOGIN")
+    page = (EXAMPLES.parents[1] / "operations.md").read_text()
+    for grant in re.findall(r"^GRANT .* TO shop_watch;$", page, re.M):
+        pg.query(grant.replace("shop_watch", role))
+    url = pg.url.replace("//postgres", f"//{role}")
+    seen = shop.run("status", "--metrics", "--store", url).stdout
+    held = {one["state"]: n for _, one, n in samples(seen) if "state" in one}
+    assert held["waiting"] == 1
+    running.stop()
+    pg.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_what_metrics_say(shop):
     shop.enqueue()
     odd = 'a"b\\c'

@@ -205,7 +205,8 @@ static int each_status(void *ctx, const struct ot_status *s)
         return rc;
     ot_cli_report_read(&said, s);
     (void)ot_stalls_subscription(&stalls, s);
-    rc = say_held(&stalls, s);
+    if (!report->metrics) /* nor may a watcher read the log */
+        rc = say_held(&stalls, s);
     report->n++;
     report->dead += s->held[OT_HELD_DEAD];
     report->unowned |= s->owner[0] == '\0' || s->lease_left_us <= 0;
@@ -248,7 +249,7 @@ static int print_rows(struct report *report, struct ot_stalls *database)
                                  &cli->err);
     if (rc == OUTTRAY_E_STORE_BUSY)
         ot_stalls_blame(database);
-    if (rc == 0)
+    if (rc == 0 && !report->metrics)
         rc = ot_stalls_database(database);
     if (rc != 0)
         return rc;
