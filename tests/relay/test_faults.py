@@ -222,6 +222,19 @@ def test_a_clean_stop_sends_nothing_twice(shop):
     assert tally.duplicates <= middle
 
 
+def test_a_lease_that_somebody_cleared_is_taken_again(shop):
+    relay = shop.relay()
+    with shop.traffic() as traffic:
+        shop.moved(relay)
+    traffic.drained()
+    time.sleep(0.5)  # the cursor is written: now the renewal meets it first
+    shop.query("UPDATE outtray.cursor SET owner = NULL")
+    relay.wait_for(lambda: "the lease went to nobody" in relay.stderr)
+    relay.wait_for(lambda: shop.query("SELECT owner FROM outtray.cursor")[0][0])
+    relay.stop()
+    shop.tally(traffic).good(duplicates=0)
+
+
 def test_a_cache_on_the_sequence_stops_the_relay_until_it_is_gone(shop):
     with shop.traffic() as traffic:
         relay = shop.relay()

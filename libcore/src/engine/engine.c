@@ -186,8 +186,8 @@ static void lease_told(struct ot_engine *e, const struct ot_lease_reply *reply)
     e->refused = false;
     e->failed_us = 0;
     if (e->lease.fence != 0 || !e->taking) {
-        ot_log(e->log, OT_WARN, "engine", "the lease went to relay %s",
-               e->owner);
+        ot_log(e->log, OT_WARN, "engine", "the lease went to %s%s",
+               e->owner[0] != '\0' ? "relay " : "nobody", e->owner);
         ot_engine_lost(e, 0);
     }
     ot_lease_taken(&e->lease, &e->rng, reply->free_in_us, e->now_us);
