@@ -7,7 +7,7 @@ import shutil
 import tempfile
 
 import pytest
-from pg_server import Postgres
+from pg_server import Postgres, maven_bin
 from world import World, counts
 
 # Of the Maven repository; a version that is installed is taken from there.
@@ -17,6 +17,13 @@ NEWEST["18"] = "18.6.0"
 
 def versions():
     return os.environ.get("OUTTRAY_TEST_PG_VERSIONS", "").split() or ["default"]
+
+
+def pytest_sessionstart():
+    """What must be fetched is, before the time of a test runs."""
+    for version in versions():
+        if version != "default":
+            maven_bin(NEWEST.get(version, version))
 
 
 class Worlds:

@@ -219,7 +219,9 @@ def run_tests(arguments):
             status |= result
             summary += lines
         if py_names:
-            command = [sys.executable, "-m", "pytest", "-ra"]
+            # A long run is for what its tests counted.
+            command = [sys.executable, "-m", "pytest"]
+            command += ["-raP"] if arguments.long else ["-ra"]
             command += ["--color=yes"] if sys.stdout.isatty() else []
             command += ["--durations=10"]
             # Most tests wait for servers. A file stays with one process, which
