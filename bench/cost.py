@@ -1,4 +1,4 @@
-"""what one event costs: instructions, allocations, system calls, buffers, CPU
+"""what one event costs: instructions, allocations, round trips, buffers, CPU
 
 Counts, not times, wherever there is one: they are the same on a busy machine.
 Instructions and allocations are the slope between two runs of different
@@ -8,8 +8,10 @@ length, so that starting and stopping does not count.
 import collections
 import re
 import tempfile
+import urllib.parse
 
 from counters import allocations, build_counter, instructions, slope
+from fault_proxy import FaultProxy
 from workload import bench_servers_up, table, timed
 
 BATCH = 5000  # relay.batch_events
@@ -75,6 +77,15 @@ def server_side(bench, relays, events):
     }
 
 
+def round_trips(bench, command):
+    """Questions to PostgreSQL that wait for an answer, on all connections."""
+    address = urllib.parse.urlsplit(bench.url)
+    with FaultProxy((address.hostname, address.port)) as proxy:
+        through = f"postgresql://{address.username}@{proxy.address}{address.path}"
+        timed([through if word == bench.url else word for word in command])
+        return proxy.turns
+
+
 def per_batch(calls, events):
     batches = events / BATCH
     return {
@@ -124,6 +135,10 @@ def measure(options):
         result["system_calls_per_batch"] = per_batch(
             system_calls(relays.command(many, "kafka")), many
         )
+        trips = [round_trips(bench, relays.command(n, "null")) for n in (few, many)]
+        result["round_trips_per_batch"] = round(
+            (trips[1] - trips[0]) / (many - few) * BATCH, 2
+        )
         result["server"] = server_side(bench, relays, many)
         result["per_million"] = processors(bench, relays, long)
         return result
@@ -150,6 +165,9 @@ def show(result):
         [f"allocations per event, to {sink}", result[f"allocations_{sink}"]]
         for sink in ("kafka", "null")
     ]
+    if "round_trips_per_batch" in result:
+        trips = result["round_trips_per_batch"]
+        rows.append(["round trips to PostgreSQL per 5,000 events", trips])
     for title, part in (
         ("system calls per 5,000 events", "system_calls_per_batch"),
         ("server", "server"),

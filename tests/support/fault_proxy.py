@@ -83,7 +83,9 @@ class Connection:
 
     def count(self, side, size):
         self.passed[side] += size
-        self.turns += (self._last, side) == ("down", "up")
+        if (self._last, side) == ("down", "up"):
+            self.turns += 1
+            self.proxy.turns += 1
         self._last = side
 
     def any(self, side, name):
@@ -147,6 +149,7 @@ class FaultProxy:
         self.accept = "pass"
         self.connections = []
         self.accepted = 0
+        self.turns = 0  # of all connections that there were
         self._listener = None
         # One that nobody else is given while `refuse` holds.
         self.port = port or free_port()

@@ -119,3 +119,10 @@ def test_nothing_is_left_behind(open_path, signum):
         time.sleep(0.05)
     if signum != signal.SIGKILL:
         assert list(open_path.iterdir()) == []
+
+
+def test_list_of_benchmarks_needs_nothing(tmp_path):
+    done = dev(machine(tmp_path / "bin"), "bench", "list")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("drain ")
+    assert len(done.stdout.splitlines()) > 5
