@@ -31,6 +31,16 @@ def mistake_with_a_file(function):
     return function
 
 
+@mistake
+def log_without_wal(m):
+    m.sql("ALTER TABLE {o}.event SET UNLOGGED")
+    text, fix = m.doctor("logged")
+    assert "event is UNLOGGED" in text
+    m.cure(fix)
+    kept = "SELECT relpersistence FROM pg_class WHERE oid = '{o}.event'::regclass"
+    assert m.sql(kept) == [("p",)]
+
+
 # --- the numbers of the log ---------------------------------------------------
 
 
@@ -480,6 +490,30 @@ def no_connection_left(m):
 
 
 # --- the wrong database -------------------------------------------------------
+
+
+@mistake
+def log_written_by_a_subscription(m):
+    """Logical replication brings seqs in the order of their commits, and nobody
+    here holds a lock for those that are still to come."""
+    name = f"into_{m.name}"
+    m.sql(f"CREATE PUBLICATION {name} FOR TABLE {{o}}.event")
+    m.sql(
+        f"CREATE SUBSCRIPTION {name} CONNECTION '{m.url}' PUBLICATION {name} "
+        "WITH (create_slot = false, copy_data = false)"
+    )
+    try:
+        said = m.drain(status=78)
+        assert f"subscription {name}" in said
+        text, fix = m.doctor("subscriber")
+        assert name in text
+        m.cure(fix)
+        m.drain()
+    finally:
+        m.sql(f"ALTER SUBSCRIPTION {name} DISABLE")
+        m.sql(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+        m.sql(f"DROP SUBSCRIPTION {name}")
+        m.sql(f"DROP PUBLICATION {name}")
 
 
 @mistake

@@ -170,6 +170,26 @@ static const char leafs[] =
     "x.grantee WHERE i.inhparent = " LOG " AND x.privilege_type = 'INSERT' "
     "AND x.grantee <> c.relowner";
 
+/* It writes seqs that were drawn on another server, in the order in which they
+ * were committed there; and the holders of those to come are there as well. */
+static const char subscriber[] =
+    "SELECT 'error', format('the subscription %I of logical replication "
+    "writes the log: a relay here would lose events', s.subname), "
+    "format('ALTER SUBSCRIPTION %I DISABLE, if this server is to go on alone', "
+    "s.subname) FROM pg_subscription s WHERE s.subenabled AND EXISTS (SELECT "
+    "FROM pg_subscription_rel r WHERE r.srsubid = s.oid AND (r.srrelid = " LOG
+    " OR r.srrelid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent "
+    "= " LOG ")))";
+
+/* A crash of the server empties such a table. */
+static const char logged[] =
+    "SELECT 'error', format('table %s is UNLOGGED: a crash of the server "
+    "empties it', c.relname), format('ALTER TABLE {{outbox}}.%I SET LOGGED', "
+    "c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = "
+    "c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r' AND "
+    "c.relpersistence = 'u' AND c.relname IN ('event', 'cursor', 'gap', "
+    "'held', 'command', 'meta')";
+
 /* --- rights --------------------------------------------------------------- */
 
 /* With seq, a role can plant an event below a position (never read) or at the
@@ -307,6 +327,8 @@ const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"cursor", "every subscription has its cursor, its lease and its events",
      cursor},
     {"partitions", "nobody inserts into a partition of the log", leafs},
+    {"subscriber", "no logical replication writes the log", subscriber},
+    {"logged", "a crash of the server leaves every table as it was", logged},
     {"app-rights", "nobody but the owner can choose a seq", app_rights},
     {"row-security", "row level security is off", row_security},
     {"prepared", "no prepared transaction was forgotten", prepared},

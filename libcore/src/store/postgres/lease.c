@@ -18,7 +18,8 @@ static void say_shape(struct ot_pg *pg, struct ot_pg_script *script)
         "SELECT pg_is_in_recovery(), "
         "current_setting('transaction_read_only') = 'on', "
         "current_user::text, a.attidentity = 'a', s.seqcache, s.seqincrement, "
-        "s.seqcycle, %s, %s, %s, %s FROM (SELECT (SELECT c.oid FROM pg_class c "
+        "s.seqcycle, %s, %s, %s, %s FROM (SELECT (SELECT c.oid FROM "
+        "pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 "
         "AND c.relname = 'event') AS log, (SELECT c.oid FROM pg_class c JOIN "
         "pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND "
@@ -34,8 +35,10 @@ static void say_facts(struct ot_pg *pg, struct ot_pg_script *script)
 {
     ot_pg_say(script, TAG_FACTS,
               "SELECT schema_version, system_identifier <> "
-              "(pg_control_system()).system_identifier FROM \"%s\".meta",
-              pg->outbox);
+              "(pg_control_system()).system_identifier, (SELECT %s FROM "
+              "(SELECT to_regclass('\"%s\".event') AS log) o) "
+              "FROM \"%s\".meta",
+              ot_pg_subscribers, pg->outbox, pg->outbox);
 }
 
 static int judge_version(const struct ot_pg *pg, int version,
@@ -122,9 +125,24 @@ static int judge_shape(struct ot_pg *pg, const PGresult *r,
     return code;
 }
 
+static int judge_subscribers(const struct ot_pg *pg, struct ot_slice names,
+                             struct outtray_error *err)
+{
+    if (names.p == NULL)
+        return 0;
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "outbox \"%s\": subscription %.*s of logical replication "
+                   "writes the log, in an order of its own, and events would "
+                   "be lost; relay on the server that they come from, or ALTER "
+                   "SUBSCRIPTION %.*s DISABLE",
+                   pg->outbox, (int)names.n, names.p, (int)names.n, names.p);
+}
+
 static int judge_facts(struct ot_pg *pg, const PGresult *r,
                        struct outtray_error *err)
 {
+    int code;
+
     if (PQntuples(r) != 1)
         return ot_fail(err, OUTTRAY_E_STORE_VERSION,
                        "outbox \"%s\" says nothing of its version (table meta "
@@ -138,7 +156,9 @@ static int judge_facts(struct ot_pg *pg, const PGresult *r,
                pg->outbox);
     pg->told_copy |= ot_pg_get_bool(r, 0, 1);
     pg->schema = ot_pg_get_i32(r, 0, 0);
-    return judge_version(pg, pg->schema, err);
+    code = judge_version(pg, pg->schema, err);
+    return code != 0 ? code
+                     : judge_subscribers(pg, ot_pg_get_slice(r, 0, 2), err);
 }
 
 /* --- lease --------------------------------------------------------------- */

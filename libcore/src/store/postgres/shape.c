@@ -216,6 +216,14 @@ static const char keys[] =
     "every look reads the whole table' ELSE 'index: every look reads "
     "the whole table' END), k.fix FROM " KEYS_MISSING;
 
+/* --- who else writes the log ----------------------------------------------- */
+
+const char ot_pg_subscribers[] =
+    "(SELECT string_agg(DISTINCT quote_ident(s.subname), ', ') FROM "
+    "pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid "
+    "WHERE s.subenabled AND (r.srrelid = o.log OR r.srrelid IN (SELECT "
+    "i.inhrelid FROM pg_inherits i WHERE i.inhparent = o.log)))";
+
 /* --- rights ---------------------------------------------------------------- */
 
 #define RIGHTS_MISSING(first)                                            \

@@ -17,6 +17,8 @@ extern const char ot_pg_columns_missing[];
 extern const char ot_pg_keys_missing[];
 /* "select event, update cursor": what the current role may not do. */
 extern const char ot_pg_rights_missing[];
+/* Subscriptions of logical replication that write the log. */
+extern const char ot_pg_subscribers[];
 
 /* For doctor: tables, columns, keys, triggers, each with how to mend it. */
 extern const struct ot_pg_check ot_pg_checks_shape[];
