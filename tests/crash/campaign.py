@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 
+from lateness import Promise
+
 ROOT = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
 LONG = bool(os.environ.get("OUTTRAY_TEST_LONG"))
 
@@ -159,7 +161,7 @@ def go_on(pack, seconds=60):
 
 
 def until(condition, seconds=20, what="it"):
-    end = time.monotonic() + seconds
+    promise = Promise(seconds)
     while not condition():
-        assert time.monotonic() < end, f"{what}: not in time"
+        assert not promise.broken(), f"{what}: not in time: {promise}"
         time.sleep(0.02)

@@ -89,14 +89,14 @@ class Running:
     def wait_for(self, condition, seconds=20):
         """Until condition() is true; returns what it returned. Fails if the
         program ends meanwhile."""
-        end = time.monotonic() + seconds
+        promise = Promise(seconds)
         while True:
             ended = not self.alive()
             value = condition()
             if value:
                 return value
             assert not ended, f"it ended\n{self.wait()}"
-            assert time.monotonic() < end, f"not in time\n{self.stderr}"
+            assert not promise.broken(), f"not in time: {promise}\n{self.stderr}"
             time.sleep(0.02)
 
 

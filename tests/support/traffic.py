@@ -13,6 +13,7 @@ import time
 from collections import Counter
 
 import psycopg
+from lateness import Promise
 
 TABLES = """
 CREATE TABLE ledger (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
@@ -180,15 +181,15 @@ class Traffic:
 
     def drained(self, seconds=60):
         """Wait until nothing is left; how long that took."""
-        begin = time.monotonic()
+        promise = Promise(seconds)
         left = None
-        while time.monotonic() - begin < seconds:
+        while not promise.broken():
             with contextlib.suppress(psycopg.Error, sqlite3.Error):
                 left = self.left()
                 if left == 0:
-                    return time.monotonic() - begin
+                    return promise.took()
             time.sleep(0.05)
-        raise AssertionError(f"{left} events are left after {seconds} s")
+        raise AssertionError(f"{left} events are left after {promise}")
 
     def tally(self, kafka):
         return Tally(self.truth(), kafka.read(self.topic, seconds=300))
