@@ -11,6 +11,7 @@ consumer share the machine.
 """
 
 import contextlib
+import re
 import time
 
 from flat import nothing, other_writer
@@ -63,9 +64,9 @@ def one(bench, program, name, plan, quick):
         text = timed(command)["output"]
         passed = time.monotonic() - started
         after, relay_after = bench.servers_cpu(), relay.cpu() if relay else 0
-    found = {
-        key: float(value) for key, value in (line.split() for line in text.splitlines())
-    }
+    # Beside them librdkafka may have told of a broker that was late.
+    lines = re.findall(r"^(\w+) ([\d.]+)$", text, re.MULTILINE)
+    found = {key: float(value) for key, value in lines}
     used = {key: after[key] - before[key] for key in after}
     return {
         **found,
