@@ -437,6 +437,23 @@ static void test_cut_read_is_not_ahead(void **state)
     assert_int_equal(f->gaps.n, 0);
 }
 
+/* What is ahead is asked for as the tail, what is below by its ends. */
+static void test_none_on_both_sides_of_the_position(void **state)
+{
+    struct fixture *f = *state;
+    struct ot_range loaded = {8, 20};
+    f->position = 20;
+    f->last_seq = 5000;
+    assert_int_equal(ot_gaps_load(&f->gaps, &loaded, 1, f->position), 0);
+    writer(f, 1, 50);
+    for (int i = 0; i < 3; i++)
+        pipeline(f, false, SEQS(NONE));
+    assert_int_equal(f->gaps.n, 2);
+    assert_int_equal(f->gaps.v[0].last, 20);
+    assert_int_equal(f->gaps.v[1].first, 21);
+    assert_int_equal(f->gaps.v[1].last, 5000);
+}
+
 int main(void)
 {
 #define GAP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -463,6 +480,7 @@ int main(void)
         GAP_TEST(test_one_of_two_bulk_loads),
         GAP_TEST(test_bulk_load_is_undone),
         GAP_TEST(test_cut_read_is_not_ahead),
+        GAP_TEST(test_none_on_both_sides_of_the_position),
     };
     return cmocka_run_group_tests_name("gap", tests, NULL, NULL);
 }

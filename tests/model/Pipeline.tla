@@ -29,6 +29,7 @@ CONSTANTS Tx, Key, Per,   \* Key: [Tx -> key]; Per: [Tx -> max events]
           Leave,          \* "off" | "on" | "noA" | "noB" | "locks" (c by locks) | "noC"
           Ahead,          \* "off" | "on": a read that covers all may go on where the sequence
                           \* stands: what it passes is a gap | "nogap" | "noask": not asked for
+                          \* | "cut": also one that LIMIT cut | "noback": see back
           Remaining,      \* "last": holders at the last covering read that asked for the gap
                           \* | "now": A \cap L_j  (L_j of the read that leaves it out)
           WriteRule,      \* "full" | "nolate" (unsettled late rows forgotten) | "readpos" | "nogaps" | "off"
@@ -156,7 +157,7 @@ Result ==
       cov(g) == (cut => g <= Max(rows)) \/ DropRule = "uncovered"
       npos == IF rows = {} THEN mpos ELSE IF Max(rows) > mpos THEN Max(rows) ELSE mpos
       \* then rows out of it make the gaps anew
-      back == whole /\ \E i \in rows : i > mpos /\ i <= apos
+      back == Ahead # "noback" /\ whole /\ \E i \in rows : i > mpos /\ i <= apos
       old  == IF back THEN { g \in DOMAIN mg : g <= mpos } ELSE DOMAIN mg
       base == IF back THEN mpos ELSE apos
       last == IF npos > base THEN npos ELSE base
@@ -173,7 +174,7 @@ Result ==
       keep == old \ (rows \cup dead)
       add  == { i \in rows : owner[i] \notin Filt }     \* a filtered row is settled on reading
   IN /\ mpos' = npos
-     /\ apos' \in {last} \cup (IF Ahead = "off" \/ cut THEN {} ELSE {seq})
+     /\ apos' \in {last} \cup (IF Ahead = "off" \/ (cut /\ Ahead # "cut") THEN {} ELSE {seq})
      /\ LET new == ((base + 1)..(IF Ahead = "nogap" THEN last ELSE apos')) \ rows IN
         mg' = [g \in keep \cup new |-> IF g \in keep THEN upd(g) ELSE first]
      /\ win' = win \o [n \in 1..Cardinality(add) |->
