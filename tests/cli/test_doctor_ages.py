@@ -230,7 +230,7 @@ def test_what_is_kept_for_a_reason(shop, query, ago):
         since = f"first since {at}"
     assert (level, text) == (
         "warning",
-        f"1 dead events in subscription main, the {since}",
+        f"subscription main has 1 dead, the {since}",
     )
     shop.enqueue("t")
     query(f"UPDATE {{o}}event SET created_at = {ago(3 * 24 + 2.5)}")
@@ -241,7 +241,7 @@ def test_what_is_kept_for_a_reason(shop, query, ago):
     assert finding(shop, "retention") is None
     level, text, fix = finding(shop, "lease")
     assert level == "FAILED" and fix == "outtray relay"
-    assert re.search(r"1 events are pending, the oldest for (3 days 02:|3 d 2 h)", text)
+    assert re.search(r"1 pending, the oldest for (3 days 02:|3 d 2 h)", text)
     assert re.search(r"ran out (2 days 02:\d\d:\d\d|2 d 2 h) ago", text)
     # A live lease is a relay; a pause is somebody's wish.
     query(f"UPDATE {{o}}cursor SET lease_expires_at = {ago(-0.5)}")
@@ -249,7 +249,7 @@ def test_what_is_kept_for_a_reason(shop, query, ago):
     query("UPDATE {o}cursor SET paused = true")
     assert finding(shop, "lease") == (
         "warning",
-        "subscription main is paused, 1 events are pending",
+        "subscription main is paused, with 1 pending",
         "outtray resume",
     )
 

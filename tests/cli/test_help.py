@@ -53,6 +53,8 @@ def test_lines_fit(outtray):
          "init: unknown option --sotre, did you mean --store?",
          "outtray init --help"),
         (["init", "-x"], "init: unknown option -x", "outtray init --help"),
+        (["check", "--sink", "null:", "--timeout", "1"],
+         "check: --timeout 1: not a duration", "outtray check --help"),
         (["demo", "-kills", "5"],
          "demo: unknown option -kills, did you mean --kills?",
          "outtray demo --help"),

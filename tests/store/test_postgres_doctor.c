@@ -156,7 +156,7 @@ static void doctor_warns(void **state)
     assert_int_equal(examine(admin, "sequence", &f), OT_WARN);
     assert_non_null(strstr(f.text, "another server"));
     assert_int_equal(examine(admin, "dead", &f), OT_WARN);
-    assert_non_null(strstr(f.text, "1 dead events in subscription main"));
+    assert_non_null(strstr(f.text, "subscription main has 1 dead"));
     assert_true(examine(admin, "lease", &f) <= OT_INFO);
     pg_run(pg.db, "UPDATE shop.cursor SET lease_expires_at = now() - interval "
                   "'1 min'");

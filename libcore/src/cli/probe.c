@@ -17,6 +17,11 @@ static void hear(void *ctx, enum ot_level level, const char *facility,
                  n > 0 ? "; " : "", text);
 }
 
+int ot_probe_timeout(struct ot_cli *cli, int64_t *us)
+{
+    return ot_cli_get_us(cli, "timeout", 10 * 1000000, us);
+}
+
 int ot_probe_sink(struct ot_cli *cli, const char *topic,
                   struct ot_probe_hint *hint, struct outtray_error *err)
 {
@@ -24,7 +29,7 @@ int ot_probe_sink(struct ot_cli *cli, const char *topic,
     struct ot_sink *sink = NULL;
     int64_t timeout_us;
     hint->text[0] = '\0';
-    int rc = ot_cli_get_us(cli, "timeout", 10 * 1000000, &timeout_us);
+    int rc = ot_probe_timeout(cli, &timeout_us);
     if (rc != 0) {
         *err = cli->err;
         return rc;

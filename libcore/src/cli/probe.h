@@ -9,6 +9,9 @@ struct ot_probe_hint {
     char text[400];
 };
 
+/* --timeout, or 10 s; E_MISUSE: it is no duration. */
+int ot_probe_timeout(struct ot_cli *, int64_t *us);
+
 /* Opens the sink of the configuration and asks for a destination (NULL: the
  * broker itself), for as long as --timeout says. 0, or why not; 1: the sink
  * cannot tell. */

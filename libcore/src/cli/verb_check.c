@@ -150,8 +150,11 @@ static void check_sink(struct report *report)
 static int run(struct ot_cli *cli, int argc, char **argv)
 {
     struct report report = {.cli = cli};
+    int64_t timeout_us;
     (void)argv;
     int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc == 0)
+        rc = ot_probe_timeout(cli, &timeout_us);
     if (rc != 0)
         return rc;
     bool store = ot_conf_is_set(cli->conf, "store.url");

@@ -2,6 +2,8 @@
 #include "cli/probe.h"
 #include "cli/recent.h"
 
+#include <stdio.h>
+
 #define TOPICS   20       /* that the sink is asked for */
 #define PATIENCE 30000000 /* for all of them together, in microseconds */
 
@@ -52,6 +54,18 @@ static void tell(struct report *report, enum ot_level level, const char *check,
 
 /* --- the sink, if one is configured --------------------------------------- */
 
+/* To "outtray check", if a shell and a terminal can take its name as it is. */
+static void add_topic(char *fix, size_t size, const char *topic)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const size_t n = strlen(fix);
+
+    if (topic != NULL && strncmp(fix, "outtray check", 13) == 0 &&
+        topic[strspn(topic, plain)] == '\0')
+        snprintf(fix + n, size - n, " --topic %s", topic);
+}
+
 /* Asks it for a topic, or (NULL) for itself; a hint is a finding of its own.
  * 0; 1: it cannot tell; or why not. level: of that. */
 static int ask_sink(struct report *report, const char *topic, const char *check,
@@ -64,6 +78,7 @@ static int ask_sink(struct report *report, const char *topic, const char *check,
     int rc = ot_probe_sink(cli, topic, &hint, &err);
     if (rc < 0) {
         ot_cli_usual_fix(cli, rc, fix, sizeof fix);
+        add_topic(fix, sizeof fix, topic);
         tell(report, level, check, err.text, fix);
     }
     if (hint.text[0] != '\0')
@@ -138,8 +153,11 @@ static void look_at_sink(struct report *report)
 static int run(struct ot_cli *cli, int argc, char **argv)
 {
     struct report report = {.cli = cli};
+    int64_t timeout_us;
     (void)argv;
     int rc = ot_cli_args(cli, argc, 0, 0);
+    if (rc == 0)
+        rc = ot_probe_timeout(cli, &timeout_us);
     if (rc == 0)
         rc = ot_cli_admin(cli);
     if (rc != 0)

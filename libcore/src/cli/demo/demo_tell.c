@@ -24,7 +24,7 @@ static void row(struct ot_cli *cli, const char *name, int64_t ours,
     ot_out(cli, "%-26s %12s", name, ot_number_text(ours, number));
     if (naive != NULL)
         ot_out(cli, " %12s", ot_number_text(*naive, number));
-    ot_out(cli, "   %s\n", note);
+    ot_out(cli, "%s%s\n", note[0] != '\0' ? "   " : "", note);
 }
 
 static void result_table(struct ot_cli *cli, const struct demo_result *ours,

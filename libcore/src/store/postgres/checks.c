@@ -283,15 +283,15 @@ static const char snapshots[] =
 /* --- how it is going ------------------------------------------------------ */
 
 static const char dead[] =
-    "SELECT 'warn', format('%s dead events in subscription %s, the first "
-    "since %s', dead, subscription, (SELECT date_trunc('second', "
+    "SELECT 'warn', format('subscription %s has %s dead, the first "
+    "since %s', subscription, dead, (SELECT date_trunc('second', "
     "min(h.last_error_at)) FROM {{outbox}}.held h WHERE h.subscription = "
     "s.subscription AND h.state = 'dead')), 'outtray dead; then outtray "
     "redrive, or outtray skip' FROM {{outbox}}.status_now() s WHERE dead > 0";
 
 static const char lease[] =
     "SELECT 'error', format('no relay runs for subscription %s: %s%s "
-    "events are pending, the oldest for %s; the lease %s', "
+    "pending, the oldest for %s; the lease %s', "
     "subscription, CASE WHEN pending_is_estimate THEN 'about ' "
     "ELSE '' END, pending, date_trunc('second', lag), CASE WHEN "
     "lease_expires_at IS NULL THEN 'is free' "
@@ -299,8 +299,8 @@ static const char lease[] =
     "clock_timestamp() - lease_expires_at)) END), 'outtray relay' "
     "FROM {{outbox}}.status_now() WHERE NOT lease_live "
     "AND pending > 0 AND NOT paused "
-    "UNION ALL SELECT 'warn', format('subscription %s is paused, %s "
-    "events are pending', subscription, pending), 'outtray resume' "
+    "UNION ALL SELECT 'warn', format('subscription %s is paused, with %s "
+    "pending', subscription, pending), 'outtray resume' "
     "FROM {{outbox}}.status_now() WHERE paused AND pending > 0";
 
 /* Only rows that may go count: passed, not held, and old enough by far. */

@@ -304,8 +304,8 @@ static int exam_dead(struct exam *x, const struct ot_status *st)
     code = time_of(x, OT_SQL_DEAD_SINCE, st->subscription, &since);
     if (code != 0)
         return code;
-    TEXT(x, "%lld dead events in subscription %s, the first for %s", n,
-         st->subscription, ot_duration_text(ot_wall_us() - since, text));
+    TEXT(x, "subscription %s has %lld dead, the first for %s", st->subscription,
+         n, ot_duration_text(ot_wall_us() - since, text));
     FIX(x, "outtray dead; then outtray redrive, or outtray skip");
     x->dead = true;
     return found(x, OT_WARN, "dead", true);
@@ -320,13 +320,13 @@ static int exam_lease(struct exam *x, const struct ot_status *st)
         return 0;
     x->alone = true;
     if (st->paused) {
-        TEXT(x, "subscription %s is paused, %lld events are pending",
+        TEXT(x, "subscription %s is paused, with %lld pending",
              st->subscription, (long long)st->pending);
         FIX(x, "outtray resume");
         return found(x, OT_WARN, "lease", true);
     }
     TEXT(x,
-         "no relay runs for subscription %s: %s%lld events are pending, the "
+         "no relay runs for subscription %s: %s%lld pending, the "
          "oldest for %s; the lease %s%s%s",
          st->subscription, st->pending_is_estimate ? "about " : "",
          (long long)st->pending, ot_duration_text(st->oldest_age_us, lag),
