@@ -282,9 +282,7 @@ def test_gunicorn(pg_outbox, tmp_path):
         said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
         pids = {word: {int(pid) for w, pid in said if w == word} for word, _ in said}
         working = pids.get("began", set()) - pids.get("ends", set())
-        command = ["ps", "-o", "pid=", "--ppid", str(master.pid)]
-        there = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
-        return len(working) == 2 and working == {int(pid) for pid in there.split()}
+        return len(working) == 2 and working == set(process.descendants(master.pid))
 
     def get(path):
         for _ in range(600):  # a worker may just be leaving
