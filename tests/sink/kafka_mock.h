@@ -6,7 +6,6 @@
 
 #include "sink/kafka/kafka.h"
 
-static struct broker broker;
 static struct subject kafka = {.name = "kafka"};
 
 /* With a topic of its own. */
@@ -29,13 +28,6 @@ static inline int start(void **state)
 {
     (void)state;
     mock_start(&broker, 3);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
     return 0;
 }
 

@@ -15,6 +15,9 @@ struct broker {
     rd_kafka_mock_cluster_t *mock; /* NULL: a real one */
 };
 
+/* Of all tests of a program. */
+static struct broker broker;
+
 static inline void conf_set(rd_kafka_conf_t *conf, const char *name,
                             const char *value)
 {
@@ -73,6 +76,21 @@ static inline void broker_stop(struct broker *b)
         rd_kafka_mock_cluster_destroy(b->mock);
     if (b->host != NULL)
         rd_kafka_destroy(b->host);
+}
+
+/* For a group of tests. */
+static inline int start_real(void **state)
+{
+    (void)state;
+    real_start(&broker);
+    return 0;
+}
+
+static inline int stop(void **state)
+{
+    (void)state;
+    broker_stop(&broker);
+    return 0;
 }
 
 static inline void topic_admin(struct broker *b, const char *name, bool make,

@@ -1,7 +1,6 @@
 /* The battery for Kafka: against librdkafka's mock and a real broker. */
 #include "kafka_rig.h"
 
-static struct broker broker;
 static struct subject kafka = {.name = "kafka"};
 static const char *const small_window[] = {"relay.window_events=4000", NULL};
 

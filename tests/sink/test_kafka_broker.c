@@ -3,7 +3,6 @@
 
 #include "sink/kafka/kafka.h"
 
-static struct broker broker;
 static struct subject kafka = {.name = "kafka"};
 
 static struct rig *open_one(const char *const *settings)
@@ -231,20 +230,6 @@ static void test_check_failures(void **state)
     rig_close(&r);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    real_start(&broker);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,5 +242,5 @@ int main(void)
         cmocka_unit_test(test_abandon_and_go_on),
         cmocka_unit_test(test_check_failures),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start_real, stop);
 }

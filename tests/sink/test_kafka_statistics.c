@@ -4,8 +4,6 @@
 
 #include "sink/kafka/kafka.h"
 
-static struct broker broker;
-
 #define WINDOW(avg, p99, max, cnt)                               \
     "{\"min\":1,\"avg\":" #avg ",\"p99\":" #p99 ",\"max\":" #max \
     ",\"cnt\":" #cnt "}"
@@ -177,20 +175,6 @@ static void test_off(void **state)
     rig_close(r);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    real_start(&broker);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    broker_stop(&broker);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,5 +182,5 @@ int main(void)
         cmocka_unit_test(test_told),     cmocka_unit_test(test_real),
         cmocka_unit_test(test_off),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start_real, stop);
 }

@@ -10,10 +10,11 @@
 #include "base/base.h"
 #include "outtray/sqlite.h"
 
-static int open_flags;     /* taken away when a file is opened */
-static sqlite3 *opened;    /* last */
-static int max_pages;      /* 0: no limit */
-static int fail_step_code; /* what the next steps of a COMMIT return */
+static int open_flags;           /* taken away when a file is opened */
+static sqlite3 *opened;          /* last */
+static int max_pages;            /* 0: no limit */
+static int fail_step_code;       /* what the next steps of a COMMIT return */
+static void (*after_open)(void); /* NULL: nothing happens then */
 
 static int faulty_open(const char *path, sqlite3 **out, int flags,
                        const char *vfs)
@@ -29,6 +30,8 @@ static int faulty_open(const char *path, sqlite3 **out, int flags,
     snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %d", max_pages);
     if (max_pages > 0)
         sqlite3_exec(*out, sql, NULL, NULL, NULL);
+    if (after_open != NULL)
+        after_open();
     return rc;
 }
 
@@ -70,6 +73,7 @@ static void use_faulty(bool on)
     open_flags = 0;
     max_pages = 0;
     fail_step_code = 0;
+    after_open = NULL;
 }
 
 #endif

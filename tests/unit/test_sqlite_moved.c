@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "outtray/sqlite.h"
+#include "support/faulty_sqlite.h"
 #include "support/scratch_sqlite.h"
 
 /* A file with an outbox, and another one, with one event, to take its place. */
@@ -169,40 +169,14 @@ static void file_moved_away(void **state)
 
 /* --- while it is opened ------------------------------------------------------- */
 
-static struct pair *swapped; /* NULL: done */
+static struct pair *swapped;
 
-/* SQLite, and somebody else right behind it. */
-static int open_and_swap(const char *path, sqlite3 **out, int flags,
-                         const char *vfs)
+/* Somebody else is there right behind SQLite. */
+static void swap(void)
 {
-    int rc = sqlite3_open_v2(path, out, flags, vfs);
-
-    if (swapped != NULL) {
-        move_away(swapped);
-        put_other(swapped);
-        swapped = NULL;
-    }
-    return rc;
-}
-
-static void *lookup(void *ctx, const char *name)
-{
-    static const struct {
-        const char *name;
-        void (*f)(void);
-    } functions[] = {
-#define F(f) {"sqlite3_" #f, (void (*)(void))sqlite3_##f},
-#include "store/sqlite/functions.def"
-#undef F
-    };
-
-    (void)ctx;
-    if (strcmp(name, "sqlite3_open_v2") == 0)
-        return (void *)open_and_swap;
-    for (size_t i = 0; i < OT_COUNT(functions); i++)
-        if (strcmp(functions[i].name, name) == 0)
-            return (void *)functions[i].f;
-    return NULL;
+    after_open = NULL;
+    move_away(swapped);
+    put_other(swapped);
 }
 
 /* The file that is open is the one that is known, also if they change places
@@ -218,8 +192,9 @@ static void replaced_while_it_is_opened(void **state)
     (void)state;
     pair_make(&p);
     p.store->ops->close(p.store);
-    assert_int_equal(outtray_sqlite_use(lookup, NULL, &err), 0);
+    use_faulty(true);
     swapped = &p;
+    after_open = swap;
     if (ot_store_open(&s, p.here.conf, owner, NULL, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(store_lease(s).code, 0);
@@ -229,7 +204,7 @@ static void replaced_while_it_is_opened(void **state)
     ot_rows_unref(reply.read.rows);
     p.store = s;
     pair_drop(&p);
-    assert_int_equal(outtray_sqlite_use(NULL, NULL, &err), 0);
+    use_faulty(false);
 }
 
 int main(void)
