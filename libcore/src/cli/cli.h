@@ -30,6 +30,11 @@ enum ot_cli_verb_flags {
 
 struct ot_cli;
 
+/* What a verb that opens the store may end with, besides its own codes. */
+#define OT_USUAL_CODES                                             \
+    OUTTRAY_E_MISUSE, OUTTRAY_E_CONF, OUTTRAY_E_STORE_UNAVAILABLE, \
+        OUTTRAY_E_STORE_AUTH, OUTTRAY_E_STORE_NO_SCHEMA
+
 struct ot_cli_verb {
     const char *name;
     const char *group;   /* heading in the overview; NULL: as the one before */

@@ -3,14 +3,7 @@
 
 #include <stdio.h>
 
-const int ot_help_usual_codes[] = {
-    OUTTRAY_E_MISUSE,
-    OUTTRAY_E_CONF,
-    OUTTRAY_E_STORE_UNAVAILABLE,
-    OUTTRAY_E_STORE_AUTH,
-    OUTTRAY_E_STORE_NO_SCHEMA,
-    0,
-};
+const int ot_help_usual_codes[] = {OT_USUAL_CODES, 0};
 
 static const int all_codes[] = {
 #define OUTTRAY_ERROR(name, code, cls, retryable, exit, text) code,

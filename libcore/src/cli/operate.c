@@ -267,12 +267,8 @@ const struct ot_cli_option ot_operate_options[] = {
 };
 
 const int ot_operate_codes[] = {
-    OUTTRAY_E_MISUSE,
-    OUTTRAY_E_CONF,
-    OUTTRAY_E_STORE_UNAVAILABLE,
-    OUTTRAY_E_STORE_AUTH,
+    OT_USUAL_CODES,
     OUTTRAY_E_STORE_PERMISSION,
-    OUTTRAY_E_STORE_NO_SCHEMA,
     OUTTRAY_E_NOT_FOUND,
     OUTTRAY_E_INTERRUPTED,
     0,

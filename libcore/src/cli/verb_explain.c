@@ -236,11 +236,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
 }
 
 static const int codes[] = {
-    OUTTRAY_E_MISUSE,
-    OUTTRAY_E_CONF,
-    OUTTRAY_E_STORE_UNAVAILABLE,
-    OUTTRAY_E_STORE_AUTH,
-    OUTTRAY_E_STORE_NO_SCHEMA,
+    OT_USUAL_CODES,
     OUTTRAY_E_NOT_FOUND,
     0,
 };

@@ -104,12 +104,8 @@ static const struct ot_cli_option options[] = {
     {0},
 };
 static const int codes[] = {
-    OUTTRAY_E_MISUSE,
-    OUTTRAY_E_CONF,
-    OUTTRAY_E_STORE_UNAVAILABLE,
-    OUTTRAY_E_STORE_AUTH,
+    OT_USUAL_CODES,
     OUTTRAY_E_STORE_PERMISSION,
-    OUTTRAY_E_STORE_NO_SCHEMA,
     OUTTRAY_E_STORE_BUSY,
     OUTTRAY_E_INTERRUPTED,
     0,

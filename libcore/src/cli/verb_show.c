@@ -31,11 +31,7 @@ static const struct ot_cli_option options[] = {
     {0},
 };
 static const int codes[] = {
-    OUTTRAY_E_MISUSE,
-    OUTTRAY_E_CONF,
-    OUTTRAY_E_STORE_UNAVAILABLE,
-    OUTTRAY_E_STORE_AUTH,
-    OUTTRAY_E_STORE_NO_SCHEMA,
+    OT_USUAL_CODES,
     OUTTRAY_E_NOT_FOUND,
     0,
 };
