@@ -62,14 +62,3 @@ void ot_cli_log_write(void *ctx, enum outtray_log_level level,
     else
         write_text(log, level, time, facility, text);
 }
-
-static void write_ot(void *ctx, enum ot_level level, const char *facility,
-                     const char *text)
-{
-    ot_cli_log_write(ctx, (enum outtray_log_level)level, facility, text);
-}
-
-struct ot_log ot_cli_log_of(struct ot_cli_log *log)
-{
-    return (struct ot_log){(enum ot_level)log->least, write_ot, log};
-}

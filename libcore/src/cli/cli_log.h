@@ -15,7 +15,5 @@ void ot_cli_log_init(struct ot_cli_log *, struct ot_cli *);
 /* An outtray_log_fn; ctx is the struct ot_cli_log. */
 void ot_cli_log_write(void *ctx, enum outtray_log_level, const char *facility,
                       const char *text);
-/* The same for struct ot_log, as sinks want it. */
-struct ot_log ot_cli_log_of(struct ot_cli_log *);
 
 #endif

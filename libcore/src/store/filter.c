@@ -1,24 +1,13 @@
 /* filter.c - matching topics against relay.topics. */
 #include "store/filter.h"
 
-static struct ot_slice trim(struct ot_slice s)
-{
-    while (s.n > 0 && (*s.p == ' ' || *s.p == '\t')) {
-        s.p++;
-        s.n--;
-    }
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 static int add(struct ot_filter *f, struct ot_slice term,
                struct outtray_error *err)
 {
     struct ot_filter_term *t = &f->terms[f->n];
     const char *star;
 
-    term = trim(term);
+    term = ot_slice_trim(term);
     if (term.n == 0)
         return ot_fail(err, OUTTRAY_E_CONF,
                        "relay.topics: a name is missing before or after a "
@@ -43,7 +32,7 @@ int ot_filter_parse(struct ot_filter *out, const char *topics,
     int code = 0;
 
     memset(out, 0, sizeof(*out));
-    if (topics == NULL || trim(ot_slice_of(topics)).n == 0)
+    if (topics == NULL || ot_slice_trim(ot_slice_of(topics)).n == 0)
         return 0;
     for (const char *p = topics; *p != '\0'; p++)
         most += *p == ',';

@@ -66,9 +66,8 @@ struct demo {
 
     pid_t writer[DEMO_WRITERS_MAX]; /* 0: not running */
     pid_t relay, broker, reader;
-    pid_t zombie;       /* a relay that was paused beyond its lease */
-    int broker_orders;  /* pipe to the embedded broker */
-    int64_t relay_born; /* board->relayed when this relay was started */
+    pid_t zombie;      /* a relay that was paused beyond its lease */
+    int broker_orders; /* pipe to the embedded broker */
 };
 
 /* --- children (demo_process.c) ------------------------------------------- */

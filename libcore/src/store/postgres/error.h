@@ -15,7 +15,7 @@ int ot_pg_fail(struct outtray_error *err, const PGconn *c,
                const PGresult *result, const char *what);
 
 /* A connection could not be made: which host, database or role, why, and
- * which setting to look at. c was started by ot_pg_connect_start. */
+ * which setting to look at. c was started by ot_pg_connect_start_at. */
 int ot_pg_fail_connect(struct outtray_error *err, const PGconn *c);
 
 #endif

@@ -322,8 +322,7 @@ static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
     if (link->replan)
         ot_pg_plans_forget(&link->plans);
     link->replan = false;
-    if (job->reply.code == 0 && !job->stop && job->again != NULL &&
-        job->again(pg, job)) {
+    if (job->reply.code == 0 && job->again != NULL && job->again(pg, job)) {
         if (!ot_pg_script_failed(&job->script))
             return;
         job->reply.code = ot_fail_nomem(&job->reply.err);

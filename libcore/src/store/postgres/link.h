@@ -25,7 +25,6 @@ struct ot_pg_job {
     struct ot_pg_script script;
     const char *what;      /* what failed, for errors: "read the log" */
     bool busy;             /* asked for and not finished */
-    bool stop;             /* a result ended it: no further script */
     struct ot_reply reply; /* code and err are the first error */
     /* A result of a statement with a tag. It is cleared afterwards, unless
      * the job takes it (true). */

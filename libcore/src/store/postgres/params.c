@@ -288,12 +288,6 @@ int ot_pg_connect_start_like(PGconn **out, const struct outtray_conf *conf,
     return start_with(out, conf, &place, err);
 }
 
-int ot_pg_connect_start(PGconn **out, const struct outtray_conf *conf,
-                        struct outtray_error *err)
-{
-    return ot_pg_connect_start_at(out, conf, 0, NULL, err);
-}
-
 /* Waits for what libpq wants; false when the time is over. */
 static bool wait_for(const PGconn *c, PostgresPollingStatusType want,
                      int64_t deadline_us)

@@ -8,14 +8,11 @@
 
 /* Begin to connect, without waiting: go on with PQconnectPoll. Keepalives,
  * tcp_user_timeout, UTF-8 and, where conf asks for it, sslmode=verify-full are
- * set. Errors while connecting are verbose, for ot_pg_fail_connect.
+ * set. Errors while connecting are verbose, for ot_pg_fail_connect. libpq goes
+ * on to the next of several hosts after a refusal, but not after a time-out of
+ * whoever drives it: that one counts attempt up, which says with which host to
+ * begin. *nhosts (may be NULL) says how many there are.
  * 0; E_URL, E_NOMEM, E_STORE_UNAVAILABLE; *out is NULL then. */
-int ot_pg_connect_start(PGconn **out, const struct outtray_conf *conf,
-                        struct outtray_error *err);
-
-/* The same, beginning with another one of several hosts. libpq goes on to the
- * next host after a refusal, but not after a time-out of whoever drives it:
- * that one counts attempt up. *nhosts (may be NULL) says how many there are. */
 int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
                            unsigned attempt, unsigned *nhosts,
                            struct outtray_error *err);

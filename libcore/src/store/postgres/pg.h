@@ -48,14 +48,12 @@ struct ot_pg {
     struct ot_lease_request lease; /* report: a copy */
     char report[OT_REPORT_SIZE];
     uint64_t write_number;
-    bool write_durable;
     char ctid[6]; /* of the cursor row, where it was last seen */
     bool has_ctid;
     bool written;                          /* the cursor row matched */
     struct ot_buffer gaps, held, commands; /* of replies */
 
     /* pruning */
-    struct ot_prune_request prune;
     int64_t low;         /* nothing up to it has to be looked at again soon */
     int64_t low_from_us; /* when the walk began at 0 */
 };
