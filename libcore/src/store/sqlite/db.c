@@ -291,31 +291,17 @@ void ot_sqlite_db_close(struct ot_sqlite_db *db)
 
 /* --- what is in it ------------------------------------------------------- */
 
-static int one_int(struct ot_sqlite_db *db, enum ot_sql which, int64_t *out,
-                   struct outtray_error *err)
-{
-    sqlite3_stmt *s = ot_sqlite_stmt(db, which, err);
-    int code;
-
-    *out = 0;
-    if (s == NULL)
-        return err->code;
-    code = ot_sqlite_step(db, s, err);
-    if (code == 1)
-        *out = db->f.column_int64(s, 0);
-    db->f.reset(s);
-    return code < 0 ? code : 0;
-}
-
 int ot_sqlite_db_version(struct ot_sqlite_db *db, int *version,
                          struct outtray_error *err)
 {
     int64_t n = 0;
-    int code = one_int(db, OT_SQL_HAS_META, &n, err);
+    int code =
+        ot_sqlite_number(db, ot_sqlite_stmt(db, OT_SQL_HAS_META, err), &n, err);
 
     *version = 0;
     if (code == 0 && n > 0) {
-        code = one_int(db, OT_SQL_VERSION, &n, err);
+        code = ot_sqlite_number(db, ot_sqlite_stmt(db, OT_SQL_VERSION, err), &n,
+                                err);
         *version = (int)n;
     }
     return code;
@@ -438,6 +424,17 @@ int ot_sqlite_step(struct ot_sqlite_db *db, sqlite3_stmt *s,
         code = ot_sqlite_fail(db, rc, "running a statement", err);
     db->f.reset(s);
     return code;
+}
+
+int ot_sqlite_number(struct ot_sqlite_db *db, sqlite3_stmt *s, int64_t *out,
+                     struct outtray_error *err)
+{
+    int code = s != NULL ? ot_sqlite_step(db, s, err) : err->code;
+
+    *out = code == 1 ? db->f.column_int64(s, 0) : 0;
+    if (code == 1)
+        db->f.reset(s);
+    return code < 0 ? code : 0;
 }
 
 int ot_sqlite_run(struct ot_sqlite_db *db, sqlite3_stmt *s,

@@ -84,6 +84,10 @@ sqlite3_stmt *ot_sqlite_stmt(struct ot_sqlite_db *, enum ot_sql,
 /* 1: a row; 0: done, and reset; else a negative code, and reset. */
 int ot_sqlite_step(struct ot_sqlite_db *, sqlite3_stmt *,
                    struct outtray_error *err);
+/* What a bound statement says in its first column, 0 where there is no row or
+ * NULL, and reset. s NULL: the code that err has. */
+int ot_sqlite_number(struct ot_sqlite_db *, sqlite3_stmt *s, int64_t *out,
+                     struct outtray_error *err);
 /* For a statement that gives no rows. */
 int ot_sqlite_run(struct ot_sqlite_db *, sqlite3_stmt *,
                   struct outtray_error *err);

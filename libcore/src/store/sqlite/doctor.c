@@ -278,18 +278,10 @@ static int time_of(struct exam *x, enum ot_sql which, const char *subscription,
 {
     struct ot_sqlite_db *db = &x->a->db;
     sqlite3_stmt *s = ot_sqlite_stmt(db, which, x->err);
-    int code;
 
-    *out = 0;
-    if (s == NULL)
-        return x->err->code;
-    if (subscription != NULL)
+    if (s != NULL && subscription != NULL)
         ot_sqlite_bind_text(db, s, 1, subscription);
-    code = ot_sqlite_step(db, s, x->err);
-    if (code == 1)
-        *out = db->f.column_int64(s, 0);
-    db->f.reset(s);
-    return code < 0 ? code : 0;
+    return ot_sqlite_number(db, s, out, x->err);
 }
 
 static int exam_dead(struct exam *x, const struct ot_status *st)

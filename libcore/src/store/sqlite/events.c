@@ -43,25 +43,14 @@ static int seq_at(struct ot_sqlite_db *db, int64_t time_us, int64_t last,
     return code;
 }
 
-static int scalar(struct ot_sqlite_db *db, enum ot_sql which, int64_t *out,
-                  struct outtray_error *err)
-{
-    sqlite3_stmt *s = ot_sqlite_stmt(db, which, err);
-    int code = s != NULL ? ot_sqlite_step(db, s, err) : err->code;
-
-    *out = code == 1 ? db->f.column_int64(s, 0) : 0;
-    if (s != NULL)
-        db->f.reset(s);
-    return code < 0 ? code : 0;
-}
-
 /* Where the event with this id must be, if its id tells the time. */
 static int range_of(struct ot_sqlite_db *db, const char *id, int64_t *first,
                     int64_t *last, struct outtray_error *err)
 {
     struct ot_uuid uuid;
     int64_t time_us = -1, unique = 0, end = 0;
-    int code = scalar(db, OT_SQL_HAS_UNIQUE, &unique, err);
+    int code = ot_sqlite_number(db, ot_sqlite_stmt(db, OT_SQL_HAS_UNIQUE, err),
+                                &unique, err);
 
     *first = 0;
     *last = INT64_MAX;
@@ -69,7 +58,8 @@ static int range_of(struct ot_sqlite_db *db, const char *id, int64_t *first,
         time_us = ot_uuid_time_us(uuid);
     if (code != 0 || unique > 0 || time_us < 0)
         return code;
-    code = scalar(db, OT_SQL_LAST_SEQ, &end, err);
+    code = ot_sqlite_number(db, ot_sqlite_stmt(db, OT_SQL_LAST_SEQ, err), &end,
+                            err);
     if (code == 0)
         code = seq_at(db, time_us - AROUND_US, end, first, err);
     if (code == 0)

@@ -208,7 +208,6 @@ int sqlite_admin_drop(struct ot_admin *x, bool dry_run, int64_t *events,
                       struct outtray_error *err)
 {
     struct admin *a = admin_of(x);
-    sqlite3_stmt *s;
     int code = sqlite_admin_connect(a, err);
 
     *events = 0;
@@ -219,13 +218,10 @@ int sqlite_admin_drop(struct ot_admin *x, bool dry_run, int64_t *events,
                        : ot_sqlite_begin_write(&a->db, err);
     if (code != 0)
         return code;
-    s = ot_sqlite_stmt(&a->db, OT_SQL_COUNT_EVENTS, err);
-    code = s != NULL ? ot_sqlite_step(&a->db, s, err) : err->code;
-    if (code == 1) {
-        *events = a->db.f.column_int64(s, 0);
-        a->db.f.reset(s);
-        code = dry_run ? 0 : ot_sqlite_exec(&a->db, ot_drop_sql("sqlite"), err);
-    }
+    code = ot_sqlite_number(
+        &a->db, ot_sqlite_stmt(&a->db, OT_SQL_COUNT_EVENTS, err), events, err);
+    if (code == 0 && !dry_run)
+        code = ot_sqlite_exec(&a->db, ot_drop_sql("sqlite"), err);
     if (code == 0 && !dry_run)
         code = ot_sqlite_commit(&a->db, err);
     ot_sqlite_rollback(&a->db);

@@ -79,17 +79,10 @@ static int number(struct relay *r, enum ot_sql which, int64_t *out,
                   struct outtray_error *err)
 {
     sqlite3_stmt *s = ot_sqlite_stmt(&r->db, which, err);
-    int code;
 
-    if (s == NULL)
-        return err->code;
-    if (which == OT_SQL_HAS_COMMANDS)
+    if (s != NULL && which == OT_SQL_HAS_COMMANDS)
         ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
-    code = ot_sqlite_step(&r->db, s, err);
-    if (code == 1)
-        *out = r->db.f.column_int64(s, 0);
-    r->db.f.reset(s);
-    return code < 0 ? code : 0;
+    return ot_sqlite_number(&r->db, s, out, err);
 }
 
 /* --- read ---------------------------------------------------------------- */
@@ -246,7 +239,7 @@ static int load_row(struct relay *r, struct ot_cursor_reply *out,
     out->position = r->db.f.column_int64(s, 0);
     out->paused = r->db.f.column_int64(s, 1) != 0;
     out->fence = r->db.f.column_int64(s, 2);
-    out->lease_left_us = r->db.f.column_int64(s, 3) - ot_wall_us();
+    out->lease_left_us = r->db.f.column_int64(s, 3) - r->wall_us();
     r->db.f.reset(s);
     return 0;
 }

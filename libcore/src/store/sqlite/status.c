@@ -5,24 +5,17 @@
 
 /* ?1 subscription, ?2 position; one number. */
 static int count(struct ot_sqlite_db *db, enum ot_sql which,
-                 const struct ot_status *st, int64_t none, int64_t *out,
+                 const struct ot_status *st, int64_t *out,
                  struct outtray_error *err)
 {
     sqlite3_stmt *s = ot_sqlite_stmt(db, which, err);
-    int code;
 
-    *out = none;
-    if (s == NULL)
-        return err->code;
-    if (which != OT_SQL_STATUS_PENDING && which != OT_SQL_LAST_SEQ)
+    if (s != NULL && which != OT_SQL_STATUS_PENDING && which != OT_SQL_LAST_SEQ)
         ot_sqlite_bind_text(db, s, 1, st->subscription);
-    if (which == OT_SQL_STATUS_PENDING || which == OT_SQL_STATUS_OLDEST)
+    if (s != NULL &&
+        (which == OT_SQL_STATUS_PENDING || which == OT_SQL_STATUS_OLDEST))
         db->f.bind_int64(s, 2, st->position);
-    code = ot_sqlite_step(db, s, err);
-    if (code == 1 && db->f.column_type(s, 0) != SQLITE_NULL)
-        *out = db->f.column_int64(s, 0);
-    db->f.reset(s);
-    return code < 0 ? code : 0;
+    return ot_sqlite_number(db, s, out, err);
 }
 
 static int count_held(struct ot_sqlite_db *db, struct ot_status *st,
@@ -82,18 +75,18 @@ static int fill(struct ot_sqlite_db *db, struct ot_status *st, int64_t now,
                 struct outtray_error *err)
 {
     int64_t n = 0, above = 0, oldest = 0;
-    int code = count(db, OT_SQL_LAST_SEQ, st, 0, &st->last_seq, err);
+    int code = count(db, OT_SQL_LAST_SEQ, st, &st->last_seq, err);
 
     if (code == 0)
         code = count_held(db, st, &above, err);
     if (code == 0)
-        code = count(db, OT_SQL_STATUS_PENDING, st, 0, &n, err);
+        code = count(db, OT_SQL_STATUS_PENDING, st, &n, err);
     if (code == 0)
-        code = count(db, OT_SQL_STATUS_OLDEST, st, -1, &oldest, err);
+        code = count(db, OT_SQL_STATUS_OLDEST, st, &oldest, err);
     if (code == 0)
-        code = count(db, OT_SQL_STATUS_GAPS, st, 0, &st->gaps, err);
+        code = count(db, OT_SQL_STATUS_GAPS, st, &st->gaps, err);
     if (code == 0)
-        code = count(db, OT_SQL_STATUS_COMMANDS, st, 0, &st->commands, err);
+        code = count(db, OT_SQL_STATUS_COMMANDS, st, &st->commands, err);
     if (code == 0)
         code = read_report(db, st, now, err);
     if (code != 0)

@@ -42,7 +42,7 @@ static int report(struct relay *r, const char *text, int64_t fence,
     if (s == NULL)
         return err->code;
     ot_sqlite_bind_text(&r->db, s, 4, text);
-    r->db.f.bind_int64(s, 5, ot_wall_us());
+    r->db.f.bind_int64(s, 5, r->wall_us());
     return ot_sqlite_run(&r->db, s, err);
 }
 
@@ -93,18 +93,13 @@ static int fail_deleted(struct relay *r, struct outtray_error *err)
 static int check_first(struct relay *r, struct outtray_error *err)
 {
     sqlite3_stmt *s = ot_sqlite_stmt(&r->db, OT_SQL_LEASE_KNOWN, err);
-    bool known;
+    int64_t known;
     int code;
 
-    if (s == NULL)
-        return err->code;
-    ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
-    code = ot_sqlite_step(&r->db, s, err);
-    if (code < 0)
-        return code;
-    known = r->db.f.column_int64(s, 0) != 0;
-    r->db.f.reset(s);
-    return known ? fail_deleted(r, err) : 0;
+    if (s != NULL)
+        ot_sqlite_bind_text(&r->db, s, 1, r->subscription);
+    code = ot_sqlite_number(&r->db, s, &known, err);
+    return code == 0 && known != 0 ? fail_deleted(r, err) : code;
 }
 
 static int mark(struct relay *r, struct outtray_error *err)
@@ -124,16 +119,12 @@ static int first_row(struct relay *r, int64_t now, struct outtray_error *err)
     sqlite3_stmt *s;
     int code = check_first(r, err);
 
+    if (code == 0 && r->start_now)
+        code = ot_sqlite_number(&r->db,
+                                ot_sqlite_stmt(&r->db, OT_SQL_LAST_SEQ, err),
+                                &position, err);
     if (code != 0)
         return code;
-    if (r->start_now) {
-        s = ot_sqlite_stmt(&r->db, OT_SQL_LAST_SEQ, err);
-        code = s != NULL ? ot_sqlite_step(&r->db, s, err) : err->code;
-        if (code < 0)
-            return code;
-        position = r->db.f.column_int64(s, 0);
-        r->db.f.reset(s);
-    }
     s = ot_sqlite_stmt(&r->db, OT_SQL_LEASE_FIRST, err);
     if (s == NULL)
         return err->code;
