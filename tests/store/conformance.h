@@ -41,6 +41,9 @@ struct adapter {
     /* What the owner said of itself last; "" nothing yet. */
     void (*report)(void *outbox, const char *subscription, char *out,
                    size_t size);
+    /* The text of the error of a held event; "" none. */
+    void (*error)(void *outbox, const char *subscription, int64_t seq,
+                  char *out, size_t size);
     /* The store's next request fails; after mend it works again. */
     void (*cut)(void *outbox, struct ot_store *);
     void (*mend)(void *outbox);

@@ -170,6 +170,48 @@ static void many_rows_at_once(void **state)
     ot_free(gaps);
 }
 
+static void expect_error(struct world *w, int64_t seq, const char *want)
+{
+    char text[64];
+
+    w->ad->error(w->outbox, "main", seq, text, sizeof(text));
+    assert_string_equal(text, want);
+}
+
+/* The engine does not know the text any more, only that it is the same one. */
+static void text_lasts_as_long_as_its_error(void **state)
+{
+    struct world *w = *state;
+    struct ot_store *s = open_store(w, "main", NULL, 1);
+    struct ot_held held = {.seq = one(w, "t", "k", "x"),
+                           .state = OT_HELD_RETRYING,
+                           .holds_key = true,
+                           .next_us = 1700000000123456,
+                           .last_error_us = 1600000000000002,
+                           .error = "no room"};
+    struct ot_write_request q = {.number = 1,
+                                 .fence = take(s),
+                                 .position = held.seq,
+                                 .held_put = &held,
+                                 .nheld_put = 1,
+                                 .set_paused = -1};
+
+    assert_int_equal(write_with(s, &q).fate, OT_WRITTEN);
+    expect_error(w, held.seq, "no room");
+    held.state = OT_HELD_WAITING;
+    held.next_us = 0;
+    held.error = NULL;
+    assert_int_equal(write_with(s, &q).fate, OT_WRITTEN);
+    expect_error(w, held.seq, "no room");
+    assert_int_equal(load(s).held[0].state, OT_HELD_WAITING);
+    held.last_error_us++;
+    assert_int_equal(write_with(s, &q).fate, OT_WRITTEN);
+    expect_error(w, held.seq, "");
+    held.error = "gone";
+    assert_int_equal(write_with(s, &q).fate, OT_WRITTEN);
+    expect_error(w, held.seq, "gone");
+}
+
 static void commands(void **state)
 {
     struct world *w = *state;
@@ -429,6 +471,7 @@ int run_write_tests(const char *name)
         BATTERY(loaded_as_written),
         BATTERY(meant_for_one_incarnation),
         BATTERY(many_rows_at_once),
+        BATTERY(text_lasts_as_long_as_its_error),
         BATTERY(commands),
         BATTERY(last_command_is_noticed_gone),
         BATTERY(prune_keeps_what_is_needed),

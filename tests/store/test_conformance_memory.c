@@ -66,6 +66,14 @@ static void report(void *outbox, const char *subscription, char *out,
     snprintf(out, size, "%s", text != NULL ? text : "");
 }
 
+static void error_of(void *outbox, const char *subscription, int64_t seq,
+                     char *out, size_t size)
+{
+    const char *text = ot_memory_error(outbox, subscription, seq);
+
+    snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
 static void cut(void *outbox, struct ot_store *s)
 {
     (void)outbox;
@@ -92,6 +100,7 @@ int main(void)
         .rollback = rollback,
         .command = command,
         .report = report,
+        .error = error_of,
         .cut = cut,
         .mend = mend,
     };

@@ -132,6 +132,24 @@ static void report(void *outbox, const char *subscription, char *out,
     PQclear(r);
 }
 
+static void error_of(void *outbox, const char *subscription, int64_t seq,
+                     char *out, size_t size)
+{
+    char text[24];
+    const char *const values[] = {subscription, text};
+    PGresult *r;
+
+    (void)outbox;
+    snprintf(text, sizeof(text), "%lld", (long long)seq);
+    r = PQexecParams(scratch.db,
+                     "SELECT error FROM \"" OUTBOX
+                     "\".held WHERE subscription = $1 AND seq = $2",
+                     2, NULL, values, NULL, NULL, 0);
+    assert_int_equal(PQntuples(r), 1);
+    snprintf(out, size, "%s", PQgetvalue(r, 0, 0));
+    PQclear(r);
+}
+
 /* The connections are ended, and no other is let in. */
 static void cut(void *outbox, struct ot_store *s)
 {
@@ -188,6 +206,7 @@ int main(void)
         .rollback = rollback,
         .command = command,
         .report = report,
+        .error = error_of,
         .cut = cut,
         .mend = mend,
     };

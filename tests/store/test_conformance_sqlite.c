@@ -191,6 +191,28 @@ static void report(void *outbox, const char *subscription, char *out,
     outtray_conf_free(conf);
 }
 
+static void error_of(void *outbox, const char *subscription, int64_t seq,
+                     char *out, size_t size)
+{
+    const struct outbox *o = outbox;
+    const unsigned char *text;
+    sqlite3_stmt *s;
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(o->path, &db), 0);
+    check(db, sqlite3_prepare_v2(db,
+                                 "SELECT error FROM outtray_held WHERE "
+                                 "subscription = ? AND seq = ?",
+                                 -1, &s, NULL));
+    sqlite3_bind_text(s, 1, subscription, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, seq);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    text = sqlite3_column_text(s, 0);
+    snprintf(out, size, "%s", text != NULL ? (const char *)text : "");
+    sqlite3_finalize(s);
+    check(db, sqlite3_close(db));
+}
+
 /* A file that is moved away is what a lost connection is to a server. */
 static void cut(void *outbox, struct ot_store *s)
 {
@@ -222,6 +244,7 @@ int main(void)
         .rollback = rollback,
         .command = command,
         .report = report,
+        .error = error_of,
         .cut = cut,
         .mend = mend,
     };

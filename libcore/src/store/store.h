@@ -134,8 +134,9 @@ struct ot_held {
                              count towards giving up [INV-9] */
     int32_t error_code;   /* the sink's native code of the last error */
     bool maybe_duplicate; /* a try of it may have been persisted */
-    const char *error;    /* text, NULL none. In a write: valid until the reply;
-                             in a load: always NULL */
+    const char *error; /* text. In a write: valid until the reply; NULL: none,
+                             or the one that is there, if last_error_us is too.
+                             In a load: always NULL */
 };
 
 /* One fenced write: all of it or nothing. [INV-4] */

@@ -62,26 +62,45 @@ static void put_gap(struct cursor *c, struct ot_range gap)
     gaps[i] = gap;
 }
 
-static void del_held(struct cursor *c, int64_t seq)
+static struct held_row *find_held(const struct cursor *c, int64_t seq)
 {
     struct held_row *held = (void *)c->held.p;
-    size_t n = c->held.n / sizeof(*held), i = 0;
 
-    while (i < n && held[i].held.seq != seq)
-        i++;
-    if (i == n)
+    for (size_t i = 0; i < c->held.n / sizeof(*held); i++)
+        if (held[i].held.seq == seq)
+            return &held[i];
+    return NULL;
+}
+
+static void del_held(struct cursor *c, int64_t seq)
+{
+    struct held_row *row = find_held(c, seq);
+
+    if (row == NULL)
         return;
-    ot_free(held[i].error);
-    memmove(&held[i], &held[i + 1], (n - i - 1) * sizeof(*held));
-    c->held.n -= sizeof(*held);
+    ot_free(row->error);
+    memmove(row, row + 1, (size_t)(c->held.p + c->held.n - (char *)(row + 1)));
+    c->held.n -= sizeof(*row);
+}
+
+const char *memory_cursor_error(const struct cursor *c, int64_t seq)
+{
+    const struct held_row *row = find_held(c, seq);
+
+    return row != NULL ? row->error : NULL;
 }
 
 /* Takes over the text of the row; there is room for it. */
 static void put_held(struct cursor *c, struct held_row row)
 {
-    struct held_row *held;
+    struct held_row *held = find_held(c, row.held.seq);
     size_t n, i = 0;
 
+    if (held != NULL && row.error == NULL &&
+        held->held.last_error_us == row.held.last_error_us) {
+        row.error = held->error;
+        held->error = NULL;
+    }
     del_held(c, row.held.seq);
     ot_buffer_add(&c->held, &row, sizeof(row));
     held = (void *)c->held.p;

@@ -88,6 +88,8 @@ struct cursor *memory_cursor(const struct ot_memory *, const char *name);
 void memory_free_cursor(struct cursor *);
 /* NULL, or no memory for it: the last one stays. */
 void memory_cursor_report(struct cursor *, const char *report);
+/* The text of a held event, or NULL. */
+const char *memory_cursor_error(const struct cursor *, int64_t seq);
 /* Position, gaps, held rows, pause and report: all, or false and nothing. */
 bool memory_cursor_write(struct cursor *, const struct ot_write_request *);
 

@@ -280,6 +280,14 @@ const char *ot_memory_report(const struct ot_memory *m,
     return c != NULL ? c->report : NULL;
 }
 
+const char *ot_memory_error(const struct ot_memory *m, const char *subscription,
+                            int64_t seq)
+{
+    const struct cursor *c = memory_cursor(m, subscription);
+
+    return c != NULL ? memory_cursor_error(c, seq) : NULL;
+}
+
 size_t ot_memory_events(const struct ot_memory *m)
 {
     size_t n = 0;

@@ -69,6 +69,9 @@ int64_t ot_memory_command(struct ot_memory *, const char *subscription,
 /* What the owner said of itself last, or NULL; until the next of it. */
 const char *ot_memory_report(const struct ot_memory *,
                              const char *subscription);
+/* The text of the error of a held event, or NULL; until the next write. */
+const char *ot_memory_error(const struct ot_memory *, const char *subscription,
+                            int64_t seq);
 size_t ot_memory_events(const struct ot_memory *); /* committed rows */
 
 #endif
