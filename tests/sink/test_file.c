@@ -7,10 +7,27 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static char folder[] = "/tmp/outtray-file-XXXXXX";
 static char path[100], url[200];
 static struct subject file = {.name = "file", .topic = "orders"};
+
+static int syncs;        /* of files, so far */
+static bool no_truncate; /* files cannot be cut */
+
+/* The writer calls these, not those of libc. */
+int fsync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int ftruncate(int fd, off_t size)
+{
+    errno = EIO;
+    return no_truncate ? -1 : (int)syscall(SYS_ftruncate, fd, size);
+}
 
 static struct rig *open_path(const char *at, const char *const *settings)
 {
@@ -154,12 +171,49 @@ static void full_disk(const char *const *settings)
     rig_close(r);
 }
 
+static const char *const synced[] = {"sink.fsync=true", NULL};
+
 static void test_full(void **state)
 {
-    static const char *const synced[] = {"sink.fsync=true", NULL};
     (void)state;
     full_disk(NULL);
     full_disk(synced);
+}
+
+/* Half a line that cannot be taken away closes the file; the whole ones before
+ * it are on the disk all the same. */
+static void test_full_and_closed(void **state)
+{
+    (void)state;
+    unlink(path);
+    struct rig *r = open_path(path, synced);
+    add_numbered(r, 60);
+    limit_file(5000);
+    no_truncate = true;
+    syncs = 0;
+    rig_run(r, 60, 5000);
+    limit_file(RLIM_INFINITY);
+    no_truncate = false;
+    assert_true(r->outcome[OT_OK] > 5);
+    assert_int_equal(syncs, 2); /* the folder, for a new file; the lines */
+    rig_close(r);
+}
+
+/* What is behind a pipe cannot be synced, and need not be. */
+static void test_pipe_synced(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    FILE *reader = fopen(path, "r+");
+    assert_non_null(reader);
+    struct rig *r = open_path(path, synced);
+    add_numbered(r, 3);
+    rig_run(r, 3, 5000);
+    assert_int_equal(r->outcome[OT_OK], 3);
+    rig_close(r);
+    fclose(reader);
+    unlink(path);
 }
 
 static void test_no_space(void **state)
@@ -272,10 +326,16 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_line),        cmocka_unit_test(test_torn),
-        cmocka_unit_test(test_full),        cmocka_unit_test(test_no_space),
-        cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_advice),
-        cmocka_unit_test(test_rotated),     cmocka_unit_test(test_hanging),
+        cmocka_unit_test(test_line),
+        cmocka_unit_test(test_torn),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_full_and_closed),
+        cmocka_unit_test(test_pipe_synced),
+        cmocka_unit_test(test_no_space),
+        cmocka_unit_test(test_cannot_open),
+        cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_rotated),
+        cmocka_unit_test(test_hanging),
         cmocka_unit_test(test_refused),
     };
     if (mkdtemp(folder) == NULL)

@@ -216,11 +216,10 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         }
     }
     size_t whole = last_end(text->p, written);
-    cut_tail(w, start, written, whole);
     r->bytes = whole;
     if (e != 0)
         fault(r, e, "cannot write", w->path, ot_writer_advice(e));
-    if (w->sync && whole > 0 && w->fd >= 0 && fsync(w->fd) != 0) {
+    if (w->sync && w->regular && whole > 0 && fsync(w->fd) != 0) {
         /* The kernel forgets what it could not write: nobody knows what is
          * there, so open it again and say so. */
         e = errno;
@@ -228,7 +227,10 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         r->maybe_rest = true;
         fault(r, e, "cannot sync", w->path, ot_writer_advice(e));
         close_file(w);
+        return;
     }
+    /* Behind the sync: it may close the file. */
+    cut_tail(w, start, written, whole);
 }
 
 static void *run(void *arg)
