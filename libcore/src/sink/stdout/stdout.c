@@ -129,7 +129,8 @@ static int write_some(struct stdout_sink *s)
         size_t n = s->lines.text.n - s->written;
         if (s->careful) {
             struct pollfd p = {.fd = s->fd, .events = POLLOUT};
-            if (poll(&p, 1, 0) == 0) {
+            /* Below 0, a signal came: nobody knows whether there is room. */
+            if (poll(&p, 1, 0) <= 0) {
                 s->wait = true;
                 return 0;
             }
