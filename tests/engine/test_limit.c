@@ -538,6 +538,32 @@ static void test_stall_names_the_topic(void **state)
     w_close(&w);
 }
 
+/* A name is cut where there is no room for more of it. */
+static void test_stall_is_utf8(void **state)
+{
+    (void)state;
+    struct ot_engine_options opt = limited(1);
+    struct world w;
+    char topic[101] = "", detail[200];
+    for (int i = 0; i < 50; i++)
+        strcat(topic, "\xc3\xa4");
+    opt.topic_limits[0].topic = ot_slice_of(topic);
+    w_open(&w, &opt);
+    for (int i = 0; i < 5; i++) {
+        int tx = w_begin(&w);
+        int64_t seq = w_draw(&w, tx, NULL);
+        w_event(&w, seq)->e.topic = ot_slice_of(topic);
+        w_insert(&w, seq);
+        w_commit(&w, tx);
+    }
+    w_pass(&w, 100 * W_MS);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_LIMIT);
+    assert_non_null(strstr(detail, "topic \xc3\xa4"));
+    assert_true(ot_utf8_valid(ot_slice_of(detail), NULL));
+    w_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_broker_slows_one_topic_down),
         cmocka_unit_test(test_pause_of_a_refused_topic),
         cmocka_unit_test(test_stall_names_the_topic),
+        cmocka_unit_test(test_stall_is_utf8),
     };
     return cmocka_run_group_tests_name("limit", tests, NULL, NULL);
 }

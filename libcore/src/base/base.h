@@ -68,6 +68,9 @@ size_t ot_decimal(char at[20], int64_t v);
 /* Is it well-formed UTF-8 without a NUL (PostgreSQL's text)? On false *at is
  * the offset of the first bad byte. */
 bool ot_utf8_valid(struct ot_slice s, size_t *at);
+/* Every byte that is none of it becomes a question mark; the beginning of a
+ * character at the end of a text that was cut goes. */
+void ot_utf8_mend(char *text, bool cut);
 
 /* Edits from one name to the other: insert, delete, replace, or swap two
  * neighbours; case does not count. For "did you mean"; SIZE_MAX if one of them

@@ -56,21 +56,9 @@ int outtray_error_exit(int code)
     return find(code)->exit;
 }
 
-/* The text goes to terminals, logs and Python strings: it must be UTF-8, also
- * where it was cut and where a server's message was not. */
-static void make_utf8(char *text, bool cut)
-{
-    size_t n = strlen(text), at;
-
-    while (!ot_utf8_valid(ot_slice(text, n), &at)) {
-        if (cut && n - at < 4 && (text[at] & 0xc0) == 0xc0)
-            text[n = at] = '\0';
-        else
-            text[at] = '?';
-    }
-}
-
-/* By way of a copy: the arguments may point into err->text. */
+/* By way of a copy: the arguments may point into err->text. It goes to
+ * terminals, logs and Python strings: it must be UTF-8, also where it was cut
+ * and where a server's message was not. */
 static void set_text(struct outtray_error *err, const char *fmt, va_list args)
 {
     char text[sizeof(err->text)];
@@ -78,7 +66,7 @@ static void set_text(struct outtray_error *err, const char *fmt, va_list args)
 
     if (n < 0)
         text[0] = '\0';
-    make_utf8(text, n >= (int)sizeof(text));
+    ot_utf8_mend(text, n >= (int)sizeof(text));
     memcpy(err->text, text, strlen(text) + 1);
 }
 

@@ -8,12 +8,14 @@ void ot_log(const struct ot_log *log, enum ot_level level, const char *facility,
 {
     char text[1024];
     va_list args;
-    size_t n, at;
+    size_t n;
+    int whole;
 
     if (log == NULL || log->write == NULL || level < log->least)
         return;
     va_start(args, fmt);
-    if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+    whole = vsnprintf(text, sizeof(text), fmt, args);
+    if (whole < 0)
         text[0] = '\0';
     va_end(args);
     /* One event, one line: libpq's messages bring newlines along. */
@@ -23,7 +25,6 @@ void ot_log(const struct ot_log *log, enum ot_level level, const char *facility,
     for (char *p = text; *p != '\0'; p++)
         if ((unsigned char)*p < 0x20)
             *p = ' ';
-    while (!ot_utf8_valid(ot_slice(text, n), &at))
-        text[at] = '?';
+    ot_utf8_mend(text, whole >= (int)sizeof(text));
     log->write(log->ctx, level, facility, text);
 }

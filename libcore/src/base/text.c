@@ -149,3 +149,15 @@ bool ot_utf8_valid(struct ot_slice s, size_t *at)
     }
     return true;
 }
+
+void ot_utf8_mend(char *text, bool cut)
+{
+    size_t n = strlen(text), at;
+
+    while (!ot_utf8_valid(ot_slice(text, n), &at)) {
+        if (cut && n - at < 4 && (text[at] & 0xc0) == 0xc0)
+            text[n = at] = '\0';
+        else
+            text[at] = '?';
+    }
+}

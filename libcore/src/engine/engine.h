@@ -130,7 +130,7 @@ void ot_engine_news(struct ot_engine *);
  * scheduled, and the cursor is written. */
 bool ot_engine_empty(const struct ot_engine *);
 
-/* Why nothing is moving, for people: the first that applies. */
+/* Why nothing is moving, for people: the first that applies, in UTF-8. */
 enum ot_stall {
     OT_STALL_NONE,
     OT_STALL_STOPPED,

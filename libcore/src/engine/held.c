@@ -55,13 +55,10 @@ void ot_held_error(struct ot_engine *e, uint32_t id, const char *text)
     if (text == NULL)
         return;
     size_t n = strlen(text);
-    size_t at;
-    if (n > ERROR_TEXT) {
-        /* not in the middle of a character */
-        if (!ot_utf8_valid(ot_slice(text, n = ERROR_TEXT), &at))
-            n = at;
-    }
-    entry->h.error = ot_strndup(text, n); /* without it if there is no memory */
+    char *copy = ot_strndup(text, n < ERROR_TEXT ? n : ERROR_TEXT);
+    if (copy != NULL) /* without it if there is no memory */
+        ot_utf8_mend(copy, n > ERROR_TEXT);
+    entry->h.error = copy;
 }
 
 /* --- in the lane ---------------------------------------------------------- */

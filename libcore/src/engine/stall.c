@@ -146,11 +146,9 @@ static uint32_t open_gaps(const struct ot_engine *e)
     return (uint32_t)n;
 }
 
-enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
-                              char detail[200])
+static enum ot_stall stalled(const struct ot_engine *e, int64_t now_us,
+                             char *detail, size_t size)
 {
-    const size_t size = 200;
-    detail[0] = '\0';
     if (e->phase == OT_PHASE_DONE || e->stopping)
         return OT_STALL_STOPPED;
     if (e->phase == OT_PHASE_LEASE || e->phase == OT_PHASE_LOAD)
@@ -176,6 +174,15 @@ enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
         return OT_STALL_GAP;
     }
     return OT_STALL_NONE;
+}
+
+enum ot_stall ot_engine_stall(const struct ot_engine *e, int64_t now_us,
+                              char detail[200])
+{
+    detail[0] = '\0';
+    enum ot_stall stall = stalled(e, now_us, detail, 200);
+    ot_utf8_mend(detail, true); /* what it quotes may have been cut */
+    return stall;
 }
 
 const struct outtray_error *ot_engine_error(const struct ot_engine *e)

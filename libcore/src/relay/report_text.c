@@ -45,17 +45,15 @@ static void put(struct out *o, const char *fmt, ...)
         o->n = o->size - 1;
 }
 
-/* A broker's words may be anything. What is no UTF-8, or was cut in the middle
- * of a character, becomes a question mark; what would need an escape is written
- * without, so that the whole stays as short as it looks. */
+/* A broker's words may be anything. What is no UTF-8 becomes a question mark;
+ * what would need an escape is written without, so that the whole stays as short
+ * as it looks. */
 static void put_text(struct out *o, const char *name, const char *text)
 {
     char copy[OT_REPORT_DETAIL];
-    size_t at;
 
     snprintf(copy, sizeof(copy), "%s", text);
-    while (!ot_utf8_valid(ot_slice_of(copy), &at))
-        copy[at] = '?';
+    ot_utf8_mend(copy, true);
     put(o, ",\"%s\":\"", name);
     for (const char *c = copy; *c != '\0'; c++) {
         if (*c == '"')

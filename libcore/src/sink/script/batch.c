@@ -254,7 +254,7 @@ static const struct {
 static const char *keep_reason(struct ot_script *s, const char *text,
                                size_t uses)
 {
-    size_t n = text != NULL ? strnlen(text, REASON_TEXT) : 0, at = 0;
+    size_t n = text != NULL ? strnlen(text, REASON_TEXT) : 0;
     if (n == 0 || uses == 0)
         return NULL;
     struct ot_script_reason *reason = ot_alloc(sizeof(*reason) + n + 1);
@@ -262,8 +262,7 @@ static const char *keep_reason(struct ot_script *s, const char *text,
         return NULL;
     memcpy(reason->text, text, n);
     reason->text[n] = '\0';
-    while (!ot_utf8_valid(ot_slice(reason->text, n), &at))
-        reason->text[at] = '?';
+    ot_utf8_mend(reason->text, n == REASON_TEXT);
     reason->uses = uses;
     reason->next = NULL;
     if (s->reasons == NULL)

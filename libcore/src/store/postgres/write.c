@@ -117,21 +117,10 @@ static void say_gaps(struct ot_pg *pg, struct ot_pg_script *script,
 static void error_text(struct ot_pg_script *script, const char *error)
 {
     char copy[ERROR_BYTES];
-    struct ot_slice text = ot_slice_of(error);
-    size_t at;
 
-    if (text.p == NULL) {
-        ot_pg_array_text(script, text);
-        return;
-    }
-    if (text.n > sizeof(copy))
-        text.n = sizeof(copy);
-    memcpy(copy, text.p, text.n);
-    text.p = copy;
-    while (!ot_utf8_valid(text, &at)) {
-        copy[at] = '?';
-    }
-    ot_pg_array_text(script, text);
+    snprintf(copy, sizeof(copy), "%s", error != NULL ? error : "");
+    ot_utf8_mend(copy, true);
+    ot_pg_array_text(script, ot_slice_of(error != NULL ? copy : NULL));
 }
 
 static void held_params(struct ot_pg_script *script, const struct ot_held *held,
