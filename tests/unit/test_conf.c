@@ -512,6 +512,10 @@ static void no_plain_text(void **state)
     setenv("PGHOST", "db.example", 1);
     check("sslmode", "store.url", "postgres:///x?sslmode=disable", NULL);
     unsetenv("PGHOST");
+    setenv("PGSERVICE", "far", 1);
+    check("sslmode", "store.url", "postgres:///x?sslmode=disable", NULL);
+    check(NULL, "store.url", "postgres://localhost/x?sslmode=disable", NULL);
+    unsetenv("PGSERVICE");
     check(NULL, "store.url", "postgres:///x?sslmode=disable", NULL);
 
     check(NULL, "sink.url", "kafka://b.example:9092", NULL);

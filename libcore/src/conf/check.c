@@ -101,7 +101,7 @@ static bool off(const struct outtray_conf *conf, const char *key)
 }
 
 /* Where libpq would really connect to: host and hostaddr of the query come
- * before the URL's hosts, the environment after them. */
+ * before the URL's hosts, a service and the environment after them. */
 static bool postgres_is_local(const struct ot_url *url)
 {
     const char *host = ot_url_param(url, "host");
@@ -115,11 +115,11 @@ static bool postgres_is_local(const struct ot_url *url)
         return ot_hosts_loopback(address);
     if (host != NULL && host[0] != '\0')
         return ot_hosts_loopback(host);
-    if (url->hosts[0] == '\0')
-        host = getenv("PGHOST");
-    else
-        host = url->hosts;
-    return host == NULL || ot_hosts_loopback(host);
+    if (url->hosts[0] != '\0')
+        return ot_hosts_loopback(url->hosts);
+    host = getenv("PGHOST");
+    return getenv("PGSERVICE") == NULL &&
+           (host == NULL || ot_hosts_loopback(host));
 }
 
 static int check_postgres(const struct ot_url *url, struct outtray_error *err)
