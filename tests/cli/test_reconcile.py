@@ -52,6 +52,14 @@ def test_all_arrived(ledger):
     assert re.search(r"^wrong +0   missing, unknown or out of order$", told, re.M)
 
 
+def test_a_file_whose_name_needs_escapes(ledger):
+    ledger.shop.load(events(3))
+    ledger.file = ledger.file.with_name("what arrived")
+    url = f"file://{ledger.file}".replace(" ", "%20")
+    ledger.shop.relay(url)
+    assert ledger.numbers("--sink", url)["arrived"] == len(ledger.lines()) == 3
+
+
 def test_every_fault_is_counted(ledger):
     lines = ledger.deliver(events(200))
     gone = lines[7]["id"]
@@ -169,6 +177,7 @@ def test_many(ledger):
     [
         ([], 2, "not said where"),
         (["--arrived", "/nowhere/x"], 74, "/nowhere/x"),
+        (["--arrived", "/"], 74, "/: Is a directory"),
         (["--arrived", "-", "--since", "soon"], 2, "since"),
         (["--arrived", "-", "--from", "0"], 2, "from"),
     ],

@@ -12,19 +12,6 @@
 
 /* --- lines ---------------------------------------------------------------- */
 
-static struct ot_slice trimmed(struct ot_slice line)
-{
-    while (line.n > 0 &&
-           (line.p[line.n - 1] == ' ' || line.p[line.n - 1] == '\r' ||
-            line.p[line.n - 1] == '\t'))
-        line.n--;
-    while (line.n > 0 && (*line.p == ' ' || *line.p == '\t')) {
-        line.p++;
-        line.n--;
-    }
-    return line;
-}
-
 static bool id_of_object(struct ot_slice line, struct ot_uuid *out)
 {
     json_t *object = json_loadb(line.p, line.n, 0, NULL);
@@ -38,12 +25,12 @@ static bool id_of_object(struct ot_slice line, struct ot_uuid *out)
     return good;
 }
 
-static int add_line(struct ot_cli *cli, const char *path, int64_t number,
+static int add_line(struct ot_cli *cli, const struct ot_input *in,
                     struct ot_slice line, struct ot_reconcile *r)
 {
     struct ot_uuid id;
 
-    line = trimmed(line);
+    line = ot_slice_trim(line);
     if (line.n == 0)
         return 0;
     if (*line.p == '{' ? !id_of_object(line, &id) : !ot_uuid_parse(line, &id)) {
@@ -51,7 +38,7 @@ static int add_line(struct ot_cli *cli, const char *path, int64_t number,
                         "as --sink file: writes them");
         return ot_fail(&cli->err, OUTTRAY_E_CONF,
                        "%s, line %lld: neither an id nor an object with one",
-                       path, (long long)number);
+                       in->name, (long long)in->number);
     }
     return ot_reconcile_arrived(r, id, &cli->err);
 }
@@ -62,6 +49,7 @@ int ot_arrivals_lines(struct ot_cli *cli, const char *path,
     bool piped = strcmp(path, "-") == 0;
     struct ot_input in = {.fd = piped ? STDIN_FILENO
                                       : open(path, O_RDONLY | O_CLOEXEC),
+                          .name = piped ? "standard input" : path,
                           .most = LINE_BYTES};
     struct ot_slice line;
     int rc;
@@ -70,7 +58,7 @@ int ot_arrivals_lines(struct ot_cli *cli, const char *path,
         return ot_fail(&cli->err, OUTTRAY_E_IO, "%s: %s", path,
                        strerror(errno));
     while ((rc = ot_input_line(&in, &line, &cli->err)) == 1) {
-        rc = add_line(cli, piped ? "standard input" : path, in.number, line, r);
+        rc = add_line(cli, &in, line, r);
         if (rc != 0)
             break;
     }

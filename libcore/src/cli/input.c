@@ -67,9 +67,8 @@ int ot_input_line(struct ot_input *lines, struct ot_slice *out,
         int rc = make_room(lines, err);
         if (rc != 0)
             return rc;
-        ssize_t got =
-            read_some(lines->fd, "standard input", lines->p + lines->end,
-                      lines->size - lines->end, err);
+        ssize_t got = read_some(lines->fd, lines->name, lines->p + lines->end,
+                                lines->size - lines->end, err);
         if (got < 0)
             return (int)got;
         lines->eof = got == 0;

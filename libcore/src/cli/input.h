@@ -6,7 +6,8 @@
 
 struct ot_input {
     int fd;
-    size_t most; /* bytes of one line */
+    const char *name; /* for errors */
+    size_t most;      /* bytes of one line */
     char *p;
     size_t start; /* of what was not handed out */
     size_t end;

@@ -249,6 +249,7 @@ static int enqueue_many(struct ot_cli *cli, int argc)
     struct load load = {
         .cli = cli,
         .lines = {.fd = STDIN_FILENO,
+                  .name = "standard input",
                   .most = limits_of(cli).payload_bytes * 6 + (1 << 20)},
     };
     int rc = ot_cli_args(cli, argc, 0, 0);

@@ -138,16 +138,16 @@ static int read_log(struct run *run, int64_t after_seq)
 
 /* --- what arrived --------------------------------------------------------- */
 
-/* The file of sink.url, if it is one. */
-static const char *sink_file(const struct ot_cli *cli)
+static int read_file(struct run *run, const char *sink)
 {
-    const char *url = ot_conf_is_set(cli->conf, "sink.url")
-                          ? ot_conf_secret(cli->conf, "sink.url")
-                          : "";
+    struct ot_url url;
+    int rc = ot_url_parse(sink, &url, &run->cli->err);
 
-    if (strncmp(url, "file://", 7) == 0)
-        return url + 7;
-    return strncmp(url, "file:", 5) == 0 ? url + 5 : NULL;
+    if (rc != 0)
+        return rc;
+    rc = ot_arrivals_lines(run->cli, url.path, run->r);
+    ot_url_free(&url);
+    return rc;
 }
 
 static int read_topics(struct run *run)
@@ -166,13 +166,15 @@ static int read_arrivals(struct run *run)
 {
     struct ot_cli *cli = run->cli;
     const char *path = ot_cli_get(cli, "arrived");
+    const char *sink = ot_conf_is_set(cli->conf, "sink.url")
+                           ? ot_conf_secret(cli->conf, "sink.url")
+                           : "";
 
-    if (path == NULL)
-        path = sink_file(cli);
     if (path != NULL)
         return ot_arrivals_lines(cli, path, run->r);
-    if (ot_conf_is_set(cli->conf, "sink.url") &&
-        strncmp(ot_conf_secret(cli->conf, "sink.url"), "kafka:", 6) == 0)
+    if (strncmp(sink, "file:", 5) == 0)
+        return read_file(run, sink);
+    if (strncmp(sink, "kafka:", 6) == 0)
         return read_topics(run);
     ot_cli_fix(cli, "--sink kafka://HOST:PORT, --arrived FILE, or --arrived - "
                     "with the ids on standard input");
