@@ -92,6 +92,8 @@ struct ot_cli {
 /* In the order of the overview; NULL ends. */
 extern const struct ot_cli_verb *const ot_cli_verbs[];
 const struct ot_cli_verb *ot_cli_verb_find(const char *name);
+/* The name of the verb that was probably meant; NULL: none is near. */
+const char *ot_cli_verb_near(const char *typed);
 
 extern const struct ot_cli_verb ot_cli_verb_init;
 extern const struct ot_cli_verb ot_cli_verb_upgrade;
@@ -179,6 +181,7 @@ void ot_out_bytes(struct ot_cli *, const void *p, size_t n);
 /* Data of others: control characters as \xNN, so that no event can drive the
  * terminal. */
 void ot_out_safe(struct ot_cli *, struct ot_slice text);
+void ot_add_safe(struct ot_buffer *, struct ot_slice text);
 /* One line of JSON; takes the reference (NULL: E_NOMEM is remembered). */
 void ot_out_json(struct ot_cli *, json_t *stolen);
 bool ot_cli_out_ok(const struct ot_cli *);

@@ -40,6 +40,16 @@ const struct ot_cli_verb *ot_cli_verb_find(const char *name)
     return NULL;
 }
 
+const char *ot_cli_verb_near(const char *typed)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (; ot_cli_verbs[n] != NULL && n + 1 < OT_COUNT(names); n++)
+        names[n] = ot_cli_verbs[n]->name;
+    names[n] = NULL;
+    return ot_cli_nearest(typed, names);
+}
+
 /* --- what was given ------------------------------------------------------ */
 
 const char *ot_cli_get(const struct ot_cli *cli, const char *name)
@@ -261,12 +271,7 @@ static int take_verb(struct ot_cli *cli, const char *name)
     cli->verb = ot_cli_verb_find(name);
     if (cli->verb != NULL)
         return 0;
-    const char *names[64];
-    size_t n = 0;
-    for (size_t i = 0; ot_cli_verbs[i] != NULL && n + 1 < OT_COUNT(names); i++)
-        names[n++] = ot_cli_verbs[i]->name;
-    names[n] = NULL;
-    const char *near = ot_cli_nearest(name, names);
+    const char *near = ot_cli_verb_near(name);
     ot_cli_fix(cli, "outtray --help");
     if (near != NULL)
         return ot_fail(&cli->err, OUTTRAY_E_MISUSE,

@@ -29,23 +29,28 @@ void ot_out_bytes(struct ot_cli *cli, const void *p, size_t n)
         out_failed(cli);
 }
 
-void ot_out_safe(struct ot_cli *cli, struct ot_slice text)
+void ot_add_safe(struct ot_buffer *b, struct ot_slice text)
 {
-    size_t start = 0;
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
         /* C1 controls come as 0xc2 0x80..0x9f in UTF-8. */
-        bool c1 =
-            c == 0xc2 && i + 1 < text.n && (unsigned char)text.p[i + 1] < 0xa0;
-        if (c >= 0x20 && c != 0x7f && !c1)
-            continue;
-        ot_out_bytes(cli, text.p + start, i - start);
-        if (c1)
-            c = (unsigned char)text.p[++i];
-        ot_out(cli, "\\x%02x", c);
-        start = i + 1;
+        if (c == 0xc2 && i + 1 < text.n && (unsigned char)text.p[i + 1] < 0xa0)
+            ot_buffer_printf(b, "\\x%02x", (unsigned char)text.p[++i]);
+        else if (c < 0x20 || c == 0x7f)
+            ot_buffer_printf(b, "\\x%02x", c);
+        else
+            ot_buffer_putc(b, (char)c);
     }
-    ot_out_bytes(cli, text.p + start, text.n - start);
+}
+
+void ot_out_safe(struct ot_cli *cli, struct ot_slice text)
+{
+    struct ot_buffer b = {0};
+    ot_add_safe(&b, text);
+    if (b.failed)
+        cli->out_error = ENOMEM;
+    ot_out_bytes(cli, b.p, b.n);
+    ot_buffer_free(&b);
 }
 
 static int write_json(const char *p, size_t n, void *ctx)

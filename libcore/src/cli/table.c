@@ -3,25 +3,11 @@
 #include <assert.h>
 #include <stdio.h>
 
-static void add_visible(struct ot_buffer *b, struct ot_slice text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        unsigned char c = (unsigned char)text.p[i];
-        /* C1 controls come as 0xc2 0x80..0x9f in UTF-8. */
-        if (c == 0xc2 && i + 1 < text.n && (unsigned char)text.p[i + 1] < 0xa0)
-            ot_buffer_printf(b, "\\x%02x", (unsigned char)text.p[++i]);
-        else if (c < 0x20 || c == 0x7f)
-            ot_buffer_printf(b, "\\x%02x", c);
-        else
-            ot_buffer_putc(b, (char)c);
-    }
-}
-
 void ot_table_add_slice(struct ot_table *table, struct ot_slice text)
 {
     struct ot_buffer b = {0};
     ot_buffer_puts(&b, "");
-    add_visible(&b, text);
+    ot_add_safe(&b, text);
     if (table->ncells == table->size) {
         size_t size = table->size > 0 ? table->size * 2 : 64;
         char **cells = ot_resize(table->cells, size * sizeof *cells);

@@ -22,12 +22,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
         ot_help_verb(cli, verb);
         return 0;
     }
-    const char *names[64];
-    size_t n = 0;
-    for (; ot_cli_verbs[n] != NULL && n + 1 < OT_COUNT(names); n++)
-        names[n] = ot_cli_verbs[n]->name;
-    names[n] = NULL;
-    const char *near = ot_cli_nearest(argv[0], names);
+    const char *near = ot_cli_verb_near(argv[0]);
     ot_cli_fix(cli, "outtray help%s%s", near != NULL ? " " : "",
                near != NULL ? near : "");
     return ot_fail(&cli->err, OUTTRAY_E_MISUSE, "there is no verb %s%s%s%s",
