@@ -92,13 +92,15 @@ int outtray_schema_version(enum outtray_dialect dialect)
     return number;
 }
 
-/* Put the name where sql has its mark; it is an identifier, so it needs no
- * escape. */
-static void expand(struct ot_buffer *out, const char *sql,
-                   enum outtray_dialect dialect, const char *outbox)
+static const char *quote_of(enum outtray_dialect dialect)
+{
+    return dialect == OUTTRAY_SQLITE ? "" : "\"";
+}
+
+void ot_sql_expand(struct ot_buffer *out, const char *sql, const char *quote,
+                   const char *outbox)
 {
     static const char mark[] = "{{outbox}}";
-    const char *quote = dialect == OUTTRAY_SQLITE ? "" : "\"";
     const char *at;
 
     for (; (at = strstr(sql, mark)) != NULL; sql = at + sizeof(mark) - 1) {
@@ -134,7 +136,7 @@ char *outtray_schema_sql(enum outtray_dialect dialect, int number,
     }
     if (ot_outbox_check(outbox, OUTTRAY_E_MISUSE, err) != 0)
         return NULL;
-    expand(&b, m->sql, dialect, outbox);
+    ot_sql_expand(&b, m->sql, quote_of(dialect), outbox);
     /* The first one writes its number itself. */
     if (number > 1)
         ot_buffer_printf(&b,
@@ -154,7 +156,8 @@ char *outtray_schema_drop_sql(enum outtray_dialect dialect, const char *outbox,
         outbox = OT_OUTBOX_DEFAULT;
     if (ot_outbox_check(outbox, OUTTRAY_E_MISUSE, err) != 0)
         return NULL;
-    expand(&b, ot_drop_sql(store_of(dialect)), dialect, outbox);
+    ot_sql_expand(&b, ot_drop_sql(store_of(dialect)), quote_of(dialect),
+                  outbox);
     return taken(&b, err);
 }
 

@@ -4,8 +4,8 @@
 
 #include "base/base.h"
 
-/* {{outbox}} in sql stands for the quoted name of the outbox (PostgreSQL: the
- * schema; SQLite: the table prefix, unquoted and checked). */
+/* {{outbox}} in sql stands for the name of the outbox (PostgreSQL: the schema,
+ * in quotes; SQLite: the table prefix, without). */
 struct ot_migration {
     const char *store; /* "postgres", "sqlite"; NULL ends the table */
     int number;        /* from 1, without holes, forward only */
@@ -20,6 +20,11 @@ const struct ot_migration *ot_migration_find(const char *store, int number);
 /* The statement that makes a view as the newest migration up to that number
  * has it, without its semicolon; empty: there is none. */
 struct ot_slice ot_schema_view(const char *store, int number, const char *view);
+
+/* Puts the name, which is a checked identifier, where sql has its mark. quote:
+ * "\"" or "". */
+void ot_sql_expand(struct ot_buffer *out, const char *sql, const char *quote,
+                   const char *outbox);
 
 /* What removes the outbox and leaves what is not its own. */
 const char *ot_drop_sql(const char *store);

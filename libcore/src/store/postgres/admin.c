@@ -6,6 +6,7 @@
 
 #include "base/crash.h"
 #include "event/outbox.h"
+#include "outtray/schema.h"
 #include "store/postgres/error.h"
 #include "store/postgres/params.h"
 #include "store/postgres/prune.h"
@@ -74,15 +75,7 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
 void ot_pga_expand(const struct ot_pga *a, const char *sql,
                    struct ot_buffer *out)
 {
-    static const char mark[] = "{{outbox}}";
-    const char *p;
-
-    while ((p = strstr(sql, mark)) != NULL) {
-        ot_buffer_add(out, sql, (size_t)(p - sql));
-        ot_buffer_printf(out, "\"%s\"", a->outbox);
-        sql = p + sizeof(mark) - 1;
-    }
-    ot_buffer_puts(out, sql);
+    ot_sql_expand(out, sql, "\"", a->outbox);
 }
 
 int64_t ot_pga_int(const PGresult *r, int row, int column)
@@ -259,12 +252,7 @@ int ot_pga_end(struct ot_pga *a, int rc, struct outtray_error *err)
 
 int ot_pga_version_wanted(void)
 {
-    int wanted = 0;
-
-    for (const struct ot_migration *m = ot_migrations; m->store != NULL; m++)
-        if (strcmp(m->store, "postgres") == 0 && m->number > wanted)
-            wanted = m->number;
-    return wanted;
+    return outtray_schema_version(OUTTRAY_POSTGRESQL);
 }
 
 /* By the catalog: to_regclass needs rights on the schema. */

@@ -3,8 +3,8 @@
 
 #include <unistd.h>
 
+#include "outtray/schema.h"
 #include "store/replies.h"
-#include "store/schema.h"
 #include "store/stores.h"
 
 static struct ot_pg *pg_of(struct ot_store *store)
@@ -395,16 +395,6 @@ static int make_settings(struct ot_pg *pg)
     return text.failed || session.failed ? OUTTRAY_E_NOMEM : 0;
 }
 
-static int newest_schema(void)
-{
-    int newest = 0;
-
-    for (const struct ot_migration *m = ot_migrations; m->store != NULL; m++)
-        if (strcmp(m->store, "postgres") == 0 && m->number > newest)
-            newest = m->number;
-    return newest;
-}
-
 static void make_links(struct ot_pg *pg)
 {
     for (int i = 0; i < OT_PG_LINKS; i++) {
@@ -440,7 +430,7 @@ static int op_open(struct ot_store **out, const struct outtray_conf *conf,
     pg->owner = owner;
     pg->log = log;
     pg->pid = (int64_t)getpid();
-    pg->version = newest_schema();
+    pg->version = outtray_schema_version(OUTTRAY_POSTGRESQL);
     pg->conf = outtray_conf_copy(conf);
     if (pg->conf == NULL || make_settings(pg) != 0) {
         op_close(&pg->base);

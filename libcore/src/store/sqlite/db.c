@@ -5,6 +5,7 @@
 #include "base/crash.h"
 #include "conf/conf.h"
 #include "event/outbox.h"
+#include "store/schema.h"
 
 #include <fcntl.h>
 #include <strings.h>
@@ -362,15 +363,7 @@ int ot_sqlite_db_check_wal(struct ot_sqlite_db *db, struct outtray_error *err)
 void ot_sqlite_expand(const struct ot_sqlite_db *db, const char *sql,
                       struct ot_buffer *out)
 {
-    static const char mark[] = "{{outbox}}";
-    const char *at;
-
-    while ((at = strstr(sql, mark)) != NULL) {
-        ot_buffer_add(out, sql, (size_t)(at - sql));
-        ot_buffer_puts(out, db->outbox);
-        sql = at + sizeof(mark) - 1;
-    }
-    ot_buffer_puts(out, sql);
+    ot_sql_expand(out, sql, "", db->outbox);
 }
 
 int ot_sqlite_exec(struct ot_sqlite_db *db, const char *sql,
