@@ -39,6 +39,23 @@ static int lost_file(struct ot_sqlite_db *db, int rc, struct outtray_error *err)
     return ot_sqlite_db_check_file(db, err);
 }
 
+/* SQLite has one code for all that is wrong in a statement. */
+static int wrong_statement(const struct ot_sqlite_db *db, const char *what,
+                           const char *said, struct outtray_error *err)
+{
+    if (strncmp(said, "no such column", 14) == 0 ||
+        strstr(said, "has no column named") != NULL)
+        return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                       "%s: %s: %s: somebody altered the table; `outtray "
+                       "doctor` says how to mend it",
+                       db->path, what, said);
+    if (strncmp(said, "no such table", 13) == 0)
+        return ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
+                       "%s: %s: `outtray init` makes the outbox \"%s\"",
+                       db->path, said, db->outbox);
+    return ot_fail(err, OUTTRAY_E_STORE, "%s: %s: %s", db->path, what, said);
+}
+
 int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
                    struct outtray_error *err)
 {
@@ -98,21 +115,7 @@ int ot_sqlite_fail(struct ot_sqlite_db *db, int rc, const char *what,
                        what, said);
         break;
     default:
-        /* SQLite has one code for all that is wrong in a statement. */
-        if (strncmp(said, "no such column", 14) == 0 ||
-            strstr(said, "has no column named") != NULL) {
-            code = ot_fail(err, OUTTRAY_E_STORE_CONDITION,
-                           "%s: %s: %s: somebody altered the table; `outtray "
-                           "doctor` says how to mend it",
-                           db->path, what, said);
-            break;
-        }
-        code = strncmp(said, "no such table", 13) == 0
-                   ? ot_fail(err, OUTTRAY_E_STORE_NO_SCHEMA,
-                             "%s: %s: `outtray init` makes the outbox \"%s\"",
-                             db->path, said, db->outbox)
-                   : ot_fail(err, OUTTRAY_E_STORE, "%s: %s: %s", db->path, what,
-                             said);
+        code = wrong_statement(db, what, said, err);
         break;
     }
     if (err != NULL)
