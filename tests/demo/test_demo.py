@@ -75,7 +75,7 @@ def test_postgres_and_kafka(outtray, pg, own_kafka):
 
 @pytest.mark.timeout(300)
 def test_progress_fits_a_terminal(outtray):
-    seen = on_terminal(outtray, "demo", "-n", "3000", "--kills", "1", "--outage", "1s")
+    seen = on_terminal(outtray, "demo", "-n", "3000", "--kills", "1")
     drawn = [part.partition("\x1b[K")[0] for part in seen.split("\r")]
     drawn = [line for line in drawn if "committed " in line]
     assert any(line.startswith("broker down ") for line in drawn), drawn
