@@ -65,6 +65,8 @@ uint64_t ot_hash(struct ot_slice s);
  * in at is lost. */
 size_t ot_decimal(char at[20], int64_t v);
 
+/* How many bytes of it are ASCII and no NUL, up to the first that is not. */
+size_t ot_ascii(struct ot_slice s);
 /* Is it well-formed UTF-8 without a NUL (PostgreSQL's text)? On false *at is
  * the offset of the first bad byte. */
 bool ot_utf8_valid(struct ot_slice s, size_t *at);

@@ -121,22 +121,30 @@ static inline size_t utf8_sequence(const uint8_t *p, size_t n)
     return length;
 }
 
-bool ot_utf8_valid(struct ot_slice s, size_t *at)
+size_t ot_ascii(struct ot_slice s)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
+    size_t i = 0;
+
+    for (; s.n - i >= 8; i += 8) {
+        uint64_t w = load64(s.p + i);
+
+        if (((w | (w - ones)) & (ones << 7)) != 0)
+            break;
+    }
+    while (i < s.n && (unsigned char)(s.p[i] - 1) < 127)
+        i++;
+    return i;
+}
+
+bool ot_utf8_valid(struct ot_slice s, size_t *at)
+{
     size_t i = 0;
 
     while (i < s.n) {
         size_t length;
 
-        /* Eight bytes at once while all are ASCII and none is NUL. */
-        while (s.n - i >= 8) {
-            uint64_t w = load64(s.p + i);
-
-            if (((w | (w - ones)) & (ones << 7)) != 0)
-                break;
-            i += 8;
-        }
+        i += ot_ascii(ot_slice(s.p + i, s.n - i));
         if (i == s.n)
             break;
         length = utf8_sequence((const uint8_t *)s.p + i, s.n - i);

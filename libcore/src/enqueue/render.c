@@ -4,8 +4,8 @@
  * PostgreSQL reads a backslash in '…' according to standard_conforming_strings
  * and bytes above 127 according to client_encoding (in some encodings the
  * second byte of a character can be a quote), so only plain ASCII without
- * backslash is written as '…'; everything else goes as hexadecimal digits of
- * its UTF-8, which no setting touches.
+ * backslash is written as '…', bytes too; everything else goes as hexadecimal
+ * digits, which no setting touches.
  */
 #include "enqueue/enqueue.h"
 
@@ -51,12 +51,9 @@ static void add_quoted(struct ot_buffer *out, struct ot_slice text)
     ot_buffer_putc(out, '\'');
 }
 
-static bool plain(struct ot_slice text)
+static bool plain(struct ot_slice s)
 {
-    for (size_t i = 0; i < text.n; i++)
-        if ((unsigned char)text.p[i] > 127 || text.p[i] == '\\')
-            return false;
-    return true;
+    return ot_ascii(s) == s.n && (s.n == 0 || memchr(s.p, '\\', s.n) == NULL);
 }
 
 static void literal_text(struct ot_render *r, struct ot_slice text)
@@ -75,6 +72,10 @@ static void literal_bytes(struct ot_render *r, struct ot_slice bytes)
 {
     bool sqlite = r->dialect == OUTTRAY_SQLITE;
 
+    if (!sqlite && plain(bytes)) {
+        add_quoted(&r->sql, bytes);
+        return;
+    }
     ot_buffer_puts(&r->sql, sqlite ? "X'" : "decode('");
     add_hex(&r->sql, bytes);
     ot_buffer_puts(&r->sql, sqlite ? "'" : "', 'hex')");

@@ -31,10 +31,18 @@ local PLACEHOLDERS = {
     qmark = function() return "?" end,
 }
 
+local function plain(value)
+    return not find(value, "[%z\\\128-\255]")
+end
+
+local function quoted(value)
+    return "'" .. value:gsub("'", "''") .. "'"
+end
+
 -- Text as a literal.
 function render.literal(dialect, value)
-    if dialect == "sqlite" or not find(value, "[\\\128-\255]") then
-        return "'" .. value:gsub("'", "''") .. "'"
+    if dialect == "sqlite" or plain(value) then
+        return quoted(value)
     end
     return "convert_from(decode('" .. hex(value) .. "', 'hex'), 'UTF8')"
 end
@@ -66,6 +74,8 @@ function Writer:bytes(value)
         self:sql("NULL")
     elseif self.dialect == "sqlite" then
         self:sql("X'" .. hex(value) .. "'")
+    elseif plain(value) then
+        self:sql(quoted(value))
     else
         self:sql("decode('" .. hex(value) .. "', 'hex')")
     end
@@ -75,6 +85,12 @@ end
 function Writer:cast(value, cast)
     self:text(value)
     self:sql(cast)
+end
+
+-- The same; a literal has the type of its column.
+function Writer:column(value, cast, after)
+    self:text(value)
+    self:sql(self.style == "literal" and after or cast .. after)
 end
 
 -- --- PostgreSQL -------------------------------------------------------------
@@ -113,20 +129,24 @@ end
 local function postgres_one(w, event, id)
     insert_into(w)
     w:sql(w.strict and "SELECT " or "VALUES (")
-    w:cast(id, "::text::uuid, ")
-    w:cast(event.topic, "::text, ")
+    w:column(id, "::text::uuid", ", ")
+    w:column(event.topic, "::text", ", ")
     if w.strict then
         w:sql("l.key, ")
     else
-        w:cast(event.key, "::text, ")
+        w:column(event.key, "::text", ", ")
     end
-    w:cast(event.type, "::text, ")
-    w:cast(event.headers, "::text::json, ")
+    w:column(event.type, "::text", ", ")
+    w:text(event.headers)
+    if w.style ~= "literal" then
+        w:sql("::text::json, ")
+    else
+        w:sql(event.headers and "::json, " or ", ")
+    end
     w:bytes(event.payload)
-    w:sql("::bytea, ")
-    w:cast(timestamp(event), "::text::timestamptz")
+    w:sql(w.style == "literal" and ", " or "::bytea, ")
+    w:column(timestamp(event), "::text::timestamptz", w.strict and "" or ")")
     if not w.strict then
-        w:sql(")")
         return
     end
     w:sql(" FROM (SELECT k.key, pg_advisory_xact_lock(hashtextextended(k.key, "
