@@ -8,6 +8,8 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 INTERPRETERS = {"lua5.4": "5.4", "luajit": "5.1"}
+# Lua 5.1 itself loads what LuaJIT does: it runs the specs alone.
+VERSIONS = {**INTERPRETERS, "lua5.1": "5.1"}
 
 
 def build():
@@ -22,7 +24,7 @@ def paths(interpreter, folder):
     """Variables for an interpreter: where the modules of a build are."""
     folders = [ROOT / "lua", ROOT / "tests/lua", ROOT / "tests/support"]
     found = [f"{one}/?.lua;{one}/?/init.lua" for one in folders]
-    version = INTERPRETERS[interpreter]
+    version = VERSIONS[interpreter]
     return {
         "LUA_PATH": ";".join(found) + ";;",
         "LUA_CPATH": f"{folder}/lua/{version}/?.so;;",
