@@ -2,6 +2,7 @@
 local adapters = require "outtray.adapters"
 local builder = require "outtray.builder"
 local headers = require "outtray.headers"
+local transaction = require "outtray.transaction"
 
 local floor, format = math.floor, string.format
 
@@ -285,7 +286,7 @@ function Outbox:transaction(pg, work, keepalive)
     elseif type(work) ~= "function" then
         error("transaction takes a function, not a " .. type(work), 2)
     end
-    return require("outtray.transaction").run(self, pg, work, keepalive)
+    return transaction.run(self, pg, work, keepalive)
 end
 
 local STYLES = {

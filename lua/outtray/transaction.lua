@@ -3,8 +3,6 @@ local pgmoon = require "outtray.adapters.pgmoon"
 
 local transaction = {}
 
-local unpack = table.unpack or unpack
-
 -- What the work is given.
 local Tx = {}
 Tx.__index = Tx
@@ -21,10 +19,6 @@ function Tx:enqueue_many(events)
     return self.outbox:enqueue_many(self.pg, events)
 end
 
-local function pack(...)
-    return {n = select("#", ...), ...}
-end
-
 -- A connection whose state is not known, or which is in a transaction still, must
 -- not go back to the pool.
 local function give_back(pg, seen, keepalive)
@@ -38,7 +32,7 @@ end
 local function begin(pg)
     local fine, result, message, seen = pgmoon.query(pg, "BEGIN")
     if not fine then
-        error(result, 0) -- another coroutine is in a call
+        return nil, result, "MISUSE" -- another coroutine is in a call
     elseif seen.notice == "25001" then
         pcall(pg.disconnect, pg)
         return nil, "a transaction was open already on this connection, which "
@@ -67,40 +61,40 @@ local function commit(pg)
         "COMMIT_UNKNOWN"
 end
 
--- What work(tx) returns, once that is committed. If its first value is nil or false,
--- or it raises, everything is rolled back and that is passed on.
-local function run(outbox, pg, work, keepalive)
-    local open, why, name = begin(pg)
-    if not open then
-        return nil, why, name
-    end
-    local tx = setmetatable({pg = pg, outbox = outbox}, Tx)
-    local results = pack(pcall(work, tx))
-    if results[1] and results[2] then
+local function finish(pg, listener, keepalive, worked, ...)
+    if worked and (...) then
         local seen, done, message, code, state = commit(pg)
+        listener:stop(pg)
         give_back(pg, seen, keepalive)
         if not done then
             return nil, message, code, state
         end
-        return unpack(results, 2, results.n)
+        return ...
     end
     local fine, _, _, seen = pgmoon.query(pg, "ROLLBACK")
+    listener:stop(pg)
     give_back(pg, fine and seen, keepalive)
-    if not results[1] then
-        error(results[2], 0)
+    if not worked then
+        error((...), 0)
     end
-    return unpack(results, 2, results.n)
+    return ...
 end
 
--- As run; what the server says of the transaction is heard all the while.
+-- What work(tx) returns, once that is committed. If its first value is nil or false,
+-- or it raises, everything is rolled back and that is passed on. What the server says
+-- of the transaction is heard all the while.
 function transaction.run(outbox, pg, work, keepalive)
-    local stop = pgmoon.listen(pg)
-    local results = pack(pcall(run, outbox, pg, work, keepalive))
-    stop()
-    if not results[1] then
-        error(results[2], 0)
+    local listener = pgmoon.listen(pg)
+    local open, why, name = begin(pg)
+    if not open then
+        listener:stop(pg)
+        if name == "MISUSE" then
+            error(why, 0)
+        end
+        return nil, why, name
     end
-    return unpack(results, 2, results.n)
+    local tx = setmetatable({pg = pg, outbox = outbox}, Tx)
+    return finish(pg, listener, keepalive, pcall(work, tx))
 end
 
 return transaction

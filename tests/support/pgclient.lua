@@ -1,6 +1,6 @@
 -- pgclient.lua - a client of PostgreSQL with the interface of pgmoon, for the tests:
 -- simple queries, text results, no password. On cosockets inside nginx, else on
--- luasocket, or on cqueues (socket_type = "cqueues"). OUTTRAY_PGMOON=FOLDER takes the
+-- luasocket, or on cqueues (socket_type = "cqueues"). OUTTRAY_TEST_PGMOON=FOLDER takes the
 -- real one instead.
 local Postgres = {}
 Postgres.__index = Postgres

@@ -20,14 +20,17 @@ local NAMES = {
 
 local TAKES = "a connection is one of luasql, luadbi, lsqlite3 or pgmoon"
 
+local pgmoon -- loaded where it is needed, and looked up once
+
 local function of_table(conn)
     if type(conn._get_connection) == "function" then
         return nil, "a PostgresPool sends each query by any of its "
             .. "connections, so that BEGIN and the event may not meet: take "
             .. "one connection, pgmoon.new(…)"
     elseif type(conn.simple_query) == "function"
-        and type(conn.receive_message) == "function" then
-        return require "outtray.adapters.pgmoon"
+        and conn.receive_message then
+        pgmoon = pgmoon or require "outtray.adapters.pgmoon"
+        return pgmoon
     end
     return nil, TAKES .. ", not this table"
 end

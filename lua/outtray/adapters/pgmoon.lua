@@ -15,54 +15,56 @@ local function state_of(message)
     return ("\0" .. message):match("%zC(%w+)%z")
 end
 
--- Who listens on a connection, for as long as a transaction of ours is open.
-local listeners = setmetatable({}, {__mode = "k"})
+-- Stands before receive_message of a connection, and keeps what comes by: a table
+-- that can be called, because one is made for each request.
+local Listener = {}
+Listener.__index = Listener
+
+function Listener:__call(pg)
+    local kind, message = self.receive(pg)
+    if kind == "Z" then
+        self.transaction = message
+    elseif kind == "C" then
+        self.command = message
+    elseif kind == "E" and message then
+        self.state = state_of(message)
+    elseif kind == "N" and message then
+        self.notice = state_of(message)
+    end
+    return kind, message
+end
+
+function Listener:stop(pg)
+    pg.receive_message = self.own or nil
+end
 
 -- The one that hears everything: nobody has put another function before it since.
 local function listener_of(pg)
-    local listener = listeners[pg]
-    return listener and rawget(pg, "receive_message") == listener.receive
-        and listener
+    local first = rawget(pg, "receive_message")
+    return getmetatable(first) == Listener and first
 end
 
--- Reads along from now on; returns what ends it.
+-- Reads along from now on, until listener:stop(pg).
 function pgmoon.listen(pg)
-    local before, own = listeners[pg], rawget(pg, "receive_message")
-    local receive = pg.receive_message
-    local listener = {seen = {}}
-
-    function listener.receive(self)
-        local kind, message = receive(self)
-        local seen = listener.seen
-        if kind == "Z" then
-            seen.transaction = message
-            listener.transaction = message
-        elseif kind == "E" and message then
-            seen.state = state_of(message)
-        elseif kind == "N" and message then
-            seen.notice = state_of(message)
-        elseif kind == "C" then
-            seen.command = message
-        end
-        return kind, message
-    end
-    pg.receive_message = listener.receive
-    listeners[pg] = listener
-    return function()
-        pg.receive_message = own
-        listeners[pg] = before
-    end
+    local listener = setmetatable({
+        own = rawget(pg, "receive_message") or false, receive = pg.receive_message,
+        transaction = false, command = false, state = false, notice = false,
+    }, Listener)
+    pg.receive_message = listener
+    return listener
 end
 
--- Calls pg:simple_query; returns what pcall does, and what was read on the way.
+-- Calls pg:simple_query; returns what pcall does, and what was read on the way: the
+-- state of the transaction, the command, and SQLSTATE of an error and of a notice.
 function pgmoon.query(pg, sql)
-    local stop = not listener_of(pg) and pgmoon.listen(pg)
-    local seen = {}
+    local known = listener_of(pg)
+    local seen = known or pgmoon.listen(pg)
 
-    listeners[pg].seen = seen
+    seen.transaction, seen.command, seen.state, seen.notice =
+        false, false, false, false
     local fine, result, message = pcall(pg.simple_query, pg, sql)
-    if stop then
-        stop()
+    if not known then
+        seen:stop(pg)
     end
     if not fine and not tostring(result):find("busy", 1, true) then
         -- A socket of cqueues raises what happened to it.
