@@ -1,7 +1,7 @@
 -- pgclient.lua - a client of PostgreSQL with the interface of pgmoon, for the tests:
 -- simple queries, text results, no password. On cosockets inside nginx, else on
--- luasocket, or on cqueues (socket_type = "cqueues"). OUTTRAY_TEST_PGMOON=FOLDER takes the
--- real one instead.
+-- luasocket, or on cqueues (socket_type = "cqueues"). With OUTTRAY_TEST_PGMOON=FOLDER
+-- the tests take the real one instead.
 local Postgres = {}
 Postgres.__index = Postgres
 
