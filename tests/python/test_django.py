@@ -33,7 +33,6 @@ def shop(request, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=110,
         )
         assert done.returncode == 0, done.stdout
         return done.stdout

@@ -147,9 +147,6 @@ def free_port():
     return free_ports(1)[0]
 
 
-_reserved = []
-
-
 def reserve(port):
     """Whether no process had it. What is bound is a name in Linux's abstract
     namespace: no file is left, and the kernel frees it with the process."""
@@ -159,5 +156,5 @@ def reserve(port):
     except OSError:
         mark.close()
         return False
-    _reserved.append(mark)
+    mark.detach()  # open until this process ends, and nobody's
     return True
