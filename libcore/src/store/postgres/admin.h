@@ -93,6 +93,11 @@ int ot_pga_upgrade(struct ot_admin *, enum ot_upgrade_mode, ot_text_fn *each,
                    void *ctx, struct outtray_error *);
 int ot_pga_drop(struct ot_admin *, bool dry_run, int64_t *events,
                 struct outtray_error *);
+int ot_pga_command(struct ot_admin *, const char *subscription, enum ot_verb,
+                   const int64_t *seqs, size_t n, struct outtray_error *);
+int ot_pga_prune(struct ot_admin *, const struct ot_prune_request *,
+                 bool dry_run, struct ot_prune_reply *out,
+                 struct outtray_error *);
 int ot_pga_grant(struct ot_pga *, const struct ot_init_options *,
                  struct outtray_error *);
 int ot_pga_doctor(struct ot_admin *, ot_finding_fn *each, void *ctx,
