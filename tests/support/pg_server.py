@@ -231,12 +231,12 @@ class Postgres:
         """Moves the counter of transaction ids; what initdb wrote is frozen
         first, or it would come from the future."""
         segment = self.data / "pg_xact" / f"{self.next_xid >> 20:04X}"
-        for program, options, text in (
-            ("postgres", ["--single", "postgres", "-D"], "VACUUM FREEZE\n"),
-            ("pg_resetwal", ["-x", str(self.next_xid), "-D"], ""),
+        for program, words, text in (
+            ("postgres", ["--single", "-D", self.data, "postgres"], "VACUUM FREEZE\n"),
+            ("pg_resetwal", ["-x", str(self.next_xid), self.data], ""),
         ):
             done = subprocess.run(
-                [bin_folder / program, *options, self.data],
+                [bin_folder / program, *words],
                 input=text,
                 cwd=self.folder,
                 capture_output=True,
