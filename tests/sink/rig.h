@@ -35,6 +35,7 @@ struct rig {
     struct ot_sink *sink;
     struct rig_event *events; /* ticket = index */
     size_t n, sent, done;
+    int64_t fence; /* of what is submitted */
     size_t outcome[6];
     char logged[4000];
 };
@@ -80,6 +81,7 @@ static inline void rig_conf(struct rig *r, const char *url,
 {
     struct outtray_error err = {0};
     memset(r, 0, sizeof(*r));
+    r->fence = 7;
     r->log = (struct ot_log){OT_INFO, rig_log, r};
     r->conf = outtray_conf_new();
     assert_non_null(r->conf);
@@ -158,7 +160,7 @@ static inline size_t rig_submit_flagged(struct rig *r, size_t n, bool duplicate)
     for (size_t i = 0; i < n; i++)
         sends[i] = (struct ot_send){.event = &r->events[r->sent + i].event,
                                     .ticket = r->sent + i,
-                                    .fence = 7,
+                                    .fence = r->fence,
                                     .maybe_duplicate = duplicate};
     size_t taken = r->sink->ops->submit(r->sink, sends, n);
     free(sends);

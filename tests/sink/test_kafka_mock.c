@@ -524,6 +524,40 @@ static void test_message(void **state)
     rig_close(r);
 }
 
+static void look_at_order(void *ctx, const rd_kafka_message_t *m)
+{
+    char *orders = ctx;
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t size, n = strlen(orders);
+    assert_int_equal(rd_kafka_message_headers(m, &headers), 0);
+    assert_int_equal(
+        rd_kafka_header_get_last(headers, "outtray-order", &value, &size), 0);
+    snprintf(orders + n, 200 - n, "%.*s ", (int)size, (const char *)value);
+}
+
+/* However the seqs follow each other: the text is made of the one before. */
+static void test_order(void **state)
+{
+    static const int64_t seqs[] = {8, 9, 10, 11, 15, 15, 21, 20, 99, 100, 109};
+    enum { N = OT_COUNT(seqs) };
+    char orders[200] = "";
+    (void)state;
+    struct rig *r = open_with(NULL);
+    for (int i = 0; i < N; i++)
+        rig_event(r, kafka.topic, "k", "a")->seq = seqs[i];
+    while (r->sent < N - 1)
+        rig_submit(r, N - 1 - r->sent);
+    r->fence = 18; /* the lease was taken anew */
+    rig_submit(r, 1);
+    assert_true(rig_wait(r, N, 10000));
+    assert_int_equal(
+        consume(&broker, broker.topic, 4, N, look_at_order, orders), N);
+    assert_string_equal(orders, "7.8 7.9 7.10 7.11 7.15 7.15 7.21 7.20 7.99 "
+                                "7.100 18.109 ");
+    rig_close(r);
+}
+
 /* --- the host around it -------------------------------------------------- */
 
 /* Every thread but ours has its signals blocked. */
@@ -641,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_many_topics),
         cmocka_unit_test(test_destination),
         cmocka_unit_test(test_message),
+        cmocka_unit_test(test_order),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_open_then_fork),

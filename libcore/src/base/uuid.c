@@ -64,7 +64,7 @@ static const char pairs[] =
 
 char *ot_uuid_text(struct ot_uuid u, char out[37])
 {
-#define PUT(i, at) memcpy(out + (at), pairs + 2 * u.b[i], 2)
+#define PUT(i, at) memcpy(out + (at), pairs + (size_t)2 * u.b[i], 2)
     PUT(0, 0), PUT(1, 2), PUT(2, 4), PUT(3, 6);
     PUT(4, 9), PUT(5, 11);
     PUT(6, 14), PUT(7, 16);

@@ -349,7 +349,10 @@ void ot_capture_load(struct ot_engine *, const struct ot_reply *);
 uint64_t ot_lane_key(const struct ot_engine *, const struct ot_event *);
 uint32_t ot_lane_of(struct ot_engine *, uint64_t key); /* makes it */
 void ot_lane_join(struct ot_engine *, uint32_t lane, uint32_t item);
+/* A new one joins its lane: mostly all before it are out, and it follows. */
+void ot_lane_admit(struct ot_engine *, uint32_t lane, uint32_t item);
 void ot_lane_leave(struct ot_engine *, uint32_t item);
+void ot_lane_done(struct ot_engine *, uint32_t item); /* from in flight */
 void ot_lane_back(struct ot_engine *, uint32_t item); /* it was in flight */
 void ot_lane_trouble(struct ot_engine *, uint32_t lane);
 void ot_lane_limited(struct ot_engine *, uint32_t item);

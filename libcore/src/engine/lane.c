@@ -140,19 +140,10 @@ static void unqueue(struct ot_engine *e, uint32_t item_id)
         ot_ready_remove(e, item_id);
 }
 
-/* item->lane stays: an item that leaves to be held still belongs to its key.
- */
-void ot_lane_leave(struct ot_engine *e, uint32_t item_id)
+static void unlink_item(struct ot_engine *e, struct ot_lane *lane,
+                        uint32_t item_id)
 {
     struct ot_item *item = ot_item(e, item_id);
-    if (is_queued(item)) {
-        unqueue(e, item_id);
-        if (item->lane != OT_NIL)
-            less_out(ot_lane(e, item->lane));
-    }
-    if (item->lane == OT_NIL)
-        return;
-    struct ot_lane *lane = ot_lane(e, item->lane);
     bool linked = item->lane_prev != OT_NIL || lane->first == item_id;
     if (!linked)
         return;
@@ -167,6 +158,27 @@ void ot_lane_leave(struct ot_engine *e, uint32_t item_id)
     else
         ot_item(e, item->lane_next)->lane_prev = item->lane_prev;
     item->lane_prev = item->lane_next = OT_NIL;
+}
+
+/* item->lane stays: an item that leaves to be held still belongs to its key.
+ */
+void ot_lane_leave(struct ot_engine *e, uint32_t item_id)
+{
+    struct ot_item *item = ot_item(e, item_id);
+    if (is_queued(item)) {
+        unqueue(e, item_id);
+        if (item->lane != OT_NIL)
+            less_out(ot_lane(e, item->lane));
+    }
+    if (item->lane != OT_NIL)
+        unlink_item(e, ot_lane(e, item->lane), item_id);
+}
+
+void ot_lane_done(struct ot_engine *e, uint32_t item_id)
+{
+    struct ot_lane *lane = ot_lane(e, ot_item(e, item_id)->lane);
+    less_out(lane);
+    unlink_item(e, lane, item_id);
 }
 
 void ot_lane_back(struct ot_engine *e, uint32_t item_id)
@@ -260,6 +272,22 @@ void ot_lane_go(struct ot_engine *e, uint32_t id)
         lane_free(e, id);
     else
         ot_drain_lane(e, id);
+}
+
+void ot_lane_admit(struct ot_engine *e, uint32_t id, uint32_t item_id)
+{
+    struct ot_lane *lane = ot_lane(e, id);
+    bool follows = lane->next == OT_NIL && !lane->draining && !lane->limited &&
+                   (lane->out == 0 || (ot_pipelined(e) && !lane->alone));
+    ot_lane_join(e, id, item_id);
+    if (!follows) {
+        ot_lane_go(e, id);
+        return;
+    }
+    lane->next = OT_NIL;
+    lane->alone = false;
+    lane->out++;
+    ot_ready_push(e, item_id);
 }
 
 /* The key is held from here on: what is in memory and not in flight waits

@@ -65,8 +65,7 @@ static void plain(struct ot_engine *e, uint32_t id)
         ot_window_settle(e, id);
         return;
     }
-    ot_lane_back(e, id);
-    ot_lane_leave(e, id);
+    ot_lane_done(e, id);
     ot_window_settle(e, id);
     ot_lane_settled(e, lane);
 }

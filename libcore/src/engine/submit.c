@@ -53,6 +53,15 @@ static void leave_queue(struct ot_engine *e, uint32_t id)
         ot_lane_go(e, lane); /* those that waited for it */
 }
 
+static void offer_all(struct ot_engine *e, uint32_t room)
+{
+    while (e->noffered < room && e->ready.first != OT_NIL) {
+        uint32_t id = e->ready.first;
+        ot_ready_remove(e, id);
+        offer(e, id);
+    }
+}
+
 static void offer_ready(struct ot_engine *e, uint32_t room)
 {
     struct ot_limiter limiter = e->limiter; /* what is not taken is free */
@@ -60,6 +69,9 @@ static void offer_ready(struct ot_engine *e, uint32_t room)
     uint32_t id;
     ot_limit_plan(e);
     e->limited_until_us = ot_limiter_at(&limiter);
+    if (!limits && e->limited_until_us <= e->now_us && e->nlimits == 0 &&
+        e->ntopics == 0)
+        offer_all(e, room);
     while (e->noffered < room && (id = next_ready(e)) != OT_NIL && !e->nomem) {
         if (topic_waits(e, id)) {
             ot_hold(e, id, OT_HELD_WAITING, true, 0, NULL);

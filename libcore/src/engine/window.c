@@ -140,8 +140,7 @@ static void admit(struct ot_engine *e, uint32_t id)
         item->lane = lane;
         ot_held_keep(e, id, OT_HELD_BLOCKED, false, 0, NULL);
     } else {
-        ot_lane_join(e, lane, id);
-        ot_lane_go(e, lane);
+        ot_lane_admit(e, lane, id);
     }
 }
 

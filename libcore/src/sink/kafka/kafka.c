@@ -99,6 +99,7 @@ static int kafka_open(struct ot_sink **out, const struct outtray_conf *conf,
     k->log = log;
     k->wake = (struct ot_wake){-1, -1};
     k->free = 0;
+    ot_kafka_message_init(k->message);
     k->conf = outtray_conf_copy(conf);
     const char *form = ot_conf_text(conf, "sink.topic");
     k->topics.max = OT_KAFKA_TOPICS;

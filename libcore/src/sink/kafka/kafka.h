@@ -61,7 +61,7 @@ struct ot_kafka_topic {
     int64_t stuck_asked_us;
 };
 
-enum { OT_KAFKA_BUCKETS = 1024, OT_KAFKA_TOPICS = 1000 };
+enum { OT_KAFKA_BUCKETS = 1024, OT_KAFKA_TOPICS = 1000, OT_KAFKA_PARTS = 6 };
 
 struct ot_kafka_topics {
     struct ot_kafka_topic *bucket[OT_KAFKA_BUCKETS];
@@ -74,6 +74,13 @@ struct ot_kafka_topics {
 typedef int32_t ot_kafka_partitioner(const rd_kafka_topic_t *, const void *key,
                                      size_t n, int32_t partitions,
                                      void *topic_opaque, void *opaque);
+
+/* The header outtray-order of the last message. */
+struct ot_kafka_order {
+    int64_t fence, seq;
+    char text[48];
+    size_t n; /* 0: there was none */
+};
 
 struct ot_kafka {
     struct ot_sink base;
@@ -96,9 +103,8 @@ struct ot_kafka {
     uint64_t remade;
     unsigned unanswered; /* time-outs of requests, without a success between */
 
-    int64_t fence; /* of the last message, and "fence." as its text */
-    char fence_text[24];
-    size_t fence_n;
+    struct ot_kafka_order order;
+    rd_kafka_vu_t message[OT_KAFKA_PARTS]; /* the last one */
     struct ot_kafka_slot *slots;
     uint32_t nslots, free;
     size_t pending;     /* slots in use */
@@ -137,7 +143,9 @@ void ot_kafka_line_add(struct ot_kafka *, struct ot_kafka_topic *,
                        uint32_t slot);
 uint32_t ot_kafka_line_take(struct ot_kafka *, struct ot_kafka_topic *);
 
-/* message.c: the slot's event goes to the client, or the error. */
+/* message.c */
+void ot_kafka_message_init(rd_kafka_vu_t message[OT_KAFKA_PARTS]);
+/* The slot's event goes to the client, or the error. */
 rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *, uint32_t slot);
 uint32_t ot_kafka_slot_of(const struct ot_kafka *, void *opaque);
 

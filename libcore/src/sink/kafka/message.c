@@ -49,30 +49,37 @@ static rd_kafka_resp_err_t add_own(rd_kafka_headers_t *h, struct ot_slice json)
     return more < 0 ? RD_KAFKA_RESP_ERR__INVALID_ARG : err;
 }
 
-/* "fence.seq": the fence changes with the lease. */
-static size_t order_text(struct ot_kafka *k, const struct ot_kafka_slot *s,
-                         char text[48])
+/* "fence.seq": mostly it is that of the event before but for the last digit. */
+static struct ot_slice order_text(struct ot_kafka_order *o, int64_t fence,
+                                  int64_t seq)
 {
-    if (k->fence != s->fence || k->fence_n == 0) {
-        k->fence = s->fence;
-        k->fence_n = ot_decimal(k->fence_text, s->fence);
-        k->fence_text[k->fence_n++] = '.';
+    int64_t step = seq - o->seq;
+
+    o->seq = seq;
+    if (o->n > 0 && o->fence == fence && step >= 0 &&
+        step <= '9' - o->text[o->n - 1]) {
+        o->text[o->n - 1] += (char)step;
+    } else {
+        o->fence = fence;
+        o->n = ot_decimal(o->text, fence);
+        o->text[o->n++] = '.';
+        o->n += ot_decimal(o->text + o->n, seq);
     }
-    memcpy(text, k->fence_text, sizeof(k->fence_text));
-    return k->fence_n + ot_decimal(text + k->fence_n, s->event->seq);
+    return ot_slice(o->text, o->n);
 }
 
 static rd_kafka_resp_err_t fill(struct ot_kafka *k, rd_kafka_headers_t *h,
                                 const struct ot_kafka_slot *s)
 {
     const struct ot_event *e = s->event;
-    char text[48];
-    ot_uuid_text(e->id, text);
+    char id[37];
+    ot_uuid_text(e->id, id);
     rd_kafka_resp_err_t err =
-        add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, text, 36);
-    size_t n = order_text(k, s, text);
+        add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, id, 36);
+    struct ot_slice order = order_text(&k->order, s->fence, e->seq);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        err = add(h, OT_HEADER_ORDER, sizeof(OT_HEADER_ORDER) - 1, text, n);
+        err = add(h, OT_HEADER_ORDER, sizeof(OT_HEADER_ORDER) - 1, order.p,
+                  order.n);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR && e->type.p != NULL)
         err = add(h, OT_HEADER_TYPE, sizeof(OT_HEADER_TYPE) - 1, e->type.p,
                   e->type.n);
@@ -82,6 +89,48 @@ static rd_kafka_resp_err_t fill(struct ot_kafka *k, rd_kafka_headers_t *h,
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR && e->headers.p != NULL)
         err = add_own(h, e->headers);
     return err;
+}
+
+/* As an array, which is cheaper for librdkafka to read than variable arguments:
+ * each of its members has room for much more than is used. Without a flag the
+ * payload stays ours: it is not copied, and the engine keeps it until the
+ * completion. */
+enum { TOPIC, KEY, PAYLOAD, HEADERS, TIME, OPAQUE };
+_Static_assert(OPAQUE + 1 == OT_KAFKA_PARTS, "the array has room for these");
+
+void ot_kafka_message_init(rd_kafka_vu_t message[OT_KAFKA_PARTS])
+{
+    message[TOPIC].vtype = RD_KAFKA_VTYPE_RKT;
+    message[KEY].vtype = RD_KAFKA_VTYPE_KEY;
+    message[PAYLOAD].vtype = RD_KAFKA_VTYPE_VALUE;
+    message[HEADERS].vtype = RD_KAFKA_VTYPE_HEADERS;
+    message[TIME].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+    message[OPAQUE].vtype = RD_KAFKA_VTYPE_OPAQUE;
+}
+
+static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
+{
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    return code;
+}
+
+static rd_kafka_resp_err_t hand_over(struct ot_kafka *k, uint32_t slot,
+                                     rd_kafka_headers_t *headers)
+{
+    const struct ot_event *e = k->slots[slot].event;
+    rd_kafka_vu_t *m = k->message;
+    m[TOPIC].u.rkt = k->slots[slot].topic->handle;
+    m[KEY].u.mem.ptr = (void *)(uintptr_t)e->key.p;
+    m[KEY].u.mem.size = e->key.n;
+    m[PAYLOAD].u.mem.ptr = (void *)(uintptr_t)e->payload.p;
+    m[PAYLOAD].u.mem.size = e->payload.n;
+    m[HEADERS].u.headers = headers;
+    m[TIME].u.i64 = e->created_us > 0 ? e->created_us / 1000 : 0;
+    m[OPAQUE].u.ptr = opaque_of(k, slot);
+    rd_kafka_error_t *error =
+        rd_kafka_produceva(k->client->rk, m, OT_KAFKA_PARTS);
+    return error == NULL ? RD_KAFKA_RESP_ERR_NO_ERROR : code_of(error);
 }
 
 rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
@@ -94,15 +143,7 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
         rd_kafka_headers_new(e->headers.p != NULL ? 8 : 4);
     rd_kafka_resp_err_t err = fill(k, headers, s);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        /* Without a flag the payload stays ours: it is not copied, and the
-         * engine keeps it until the completion. */
-        err = rd_kafka_producev(
-            k->client->rk, RD_KAFKA_V_RKT(t->handle),
-            RD_KAFKA_V_KEY(e->key.p, e->key.n), RD_KAFKA_V_MSGFLAGS(0),
-            RD_KAFKA_V_VALUE((void *)(uintptr_t)e->payload.p, e->payload.n),
-            RD_KAFKA_V_HEADERS(headers),
-            RD_KAFKA_V_TIMESTAMP(e->created_us > 0 ? e->created_us / 1000 : 0),
-            RD_KAFKA_V_OPAQUE(opaque_of(k, slot)), RD_KAFKA_V_END);
+        err = hand_over(k, slot, headers);
     ot_crash_point("kafka.produced");
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);

@@ -214,7 +214,8 @@ void ot_kafka_listen(struct ot_kafka *k)
 static const rd_kafka_message_t *next_report(struct ot_kafka *k)
 {
     for (;;) {
-        ot_kafka_listen(k);
+        if (k->reports == NULL)
+            ot_kafka_listen(k);
         if (k->reports == NULL)
             return NULL;
         const rd_kafka_message_t *m = rd_kafka_event_message_next(k->reports);

@@ -366,26 +366,22 @@ static bool hear_locks(struct ot_pg *pg, struct ot_read_reply *out)
     return true;
 }
 
-/* What the next read may expect of a payload. */
-static void learn_size(struct ot_pg *pg, const struct ot_rows *rows)
+static size_t largest_payload(const struct ot_rows *rows)
 {
-    size_t largest = pg->largest - pg->largest / 16;
+    size_t largest = 0;
 
-    for (uint32_t i = 0; i < rows->n; i++) {
-        size_t n = EVENT_BYTES + rows->events[i].payload.n;
-
-        largest = n > largest ? n : largest;
-    }
-    if (rows->n > 0)
-        pg->largest = largest;
+    for (uint32_t i = 0; i < rows->n; i++)
+        if (rows->events[i].payload.n > largest)
+            largest = rows->events[i].payload.n;
+    return largest;
 }
 
-static bool ascending(const struct ot_rows *rows)
+/* What the next read may expect of a payload. */
+static void learn_size(struct ot_pg *pg, size_t largest)
 {
-    for (uint32_t i = 1; i < rows->n; i++)
-        if (rows->events[i - 1].seq >= rows->events[i].seq)
-            return false;
-    return true;
+    pg->largest -= pg->largest / 16;
+    if (pg->largest < EVENT_BYTES + largest)
+        pg->largest = EVENT_BYTES + largest;
 }
 
 /* A payload that is larger than was expected: the rows before it are taken,
@@ -404,6 +400,7 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
 {
     struct ot_read_reply *out = &job->reply.read;
     struct ot_slice facts = ot_slice(NULL, 0);
+    size_t largest;
     bool good = PQntuples(result) > 0 && ot_pg_null(result, 0, 0);
 
     if (good)
@@ -440,12 +437,13 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
         job->reply.code = ot_fail_nomem(&job->reply.err);
         return;
     }
-    if (!ascending(out->rows))
-        ot_pg_garbled(job);
     out->cut = out->rows->n == pg->read.limit ||
                (pg->budgeted && out->rows->n < pg->candidates);
-    learn_size(pg, out->rows);
-    if (!pg->budgeted)
+    if (out->rows->n == 0)
+        return;
+    largest = largest_payload(out->rows);
+    learn_size(pg, largest);
+    if (!pg->budgeted && largest > pg->most)
         stop_at_large(pg, out);
 }
 
