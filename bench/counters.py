@@ -1,5 +1,6 @@
 """Counts of a program that do not depend on what else the machine does."""
 
+import collections
 import os
 import pathlib
 import re
@@ -7,7 +8,8 @@ import subprocess
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-LINE = re.compile(r"\s*([\d,]+)\s.*\[(.*)\]$")
+NAME = re.compile(r"(c?ob)=(\(\d+\))(?: (.*))?$")
+COST = re.compile(r"[\d+*-]\S* (\d+)$")
 GROUPS = ("libcrypto", "liblz4", "librdkafka", "libpq", "libsqlite3", "libc")
 
 
@@ -21,9 +23,28 @@ def group_of(path):
     return "own" if own else "other"
 
 
+def costs(lines):
+    """{object: instructions} of a file of callgrind's: what a function has
+    inlined counts for the object that the function is in."""
+    names, found, path, inclusive = {}, collections.Counter(), None, False
+    for line in lines:
+        if match := NAME.match(line):
+            what, number, name = match.groups()
+            names.setdefault(number, name)
+            if what == "ob":
+                path = names[number]
+        elif line.startswith("calls="):
+            inclusive = True  # the next line is what the callee took
+        elif match := COST.match(line):
+            if not inclusive:
+                found[path] += int(match[1])
+            inclusive = False
+    return found
+
+
 def instructions(command, env=None):
     """{group: instructions} of a run; env has more variables."""
-    with tempfile.NamedTemporaryFile() as out:
+    with tempfile.NamedTemporaryFile("r") as out:
         tool = ["valgrind", "--tool=callgrind", "-q"]
         tool += [f"--callgrind-out-file={out.name}"]
         done = subprocess.run(
@@ -35,18 +56,9 @@ def instructions(command, env=None):
         )
         if done.returncode:
             raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
-        text = subprocess.run(
-            ["callgrind_annotate", "--threshold=100", "--show-percs=no", out.name],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    found = {}
-    for line in text.splitlines():
-        match = LINE.match(line)
-        if match:
-            group = group_of(match[2])
-            found[group] = found.get(group, 0) + int(match[1].replace(",", ""))
+        found = collections.Counter()
+        for path, cost in costs(out).items():
+            found[group_of(path)] += cost
     return found
 
 
