@@ -15,7 +15,7 @@ cpp=$(gcc -print-file-name=libstdc++.so.6) # greenlet throws
 [ $# -gt 0 ] || set -- tests/python \
     --ignore=tests/python/test_wheel.py --ignore=tests/python/test_sdist.py \
     --ignore=tests/python/test_types.py --ignore=tests/python/test_leaks.py \
-    --deselect=tests/python/test_scripted_processes.py::test_gunicorn
+    --deselect=python/test_scripted_processes.py::test_gunicorn
 # Leaks: the interpreter itself has many at its end.
 exec .venv/bin/python tests/support/run.py servers \
     env LD_PRELOAD="$asan $cpp" PYTHONMALLOC=malloc \
