@@ -253,7 +253,7 @@ def stage(tmp_path_factory):
 
 def named(look, wanted, promise=None):
     """Each of wanted is soon among, or within, the codes."""
-    promise = promise or Promise(PROMISED)
+    promise = promise or Promise(PROMISED, others=3)
     while True:
         codes, text = look()
         late = promise.broken()
@@ -270,7 +270,7 @@ def play(stage, stall):
     try:
         scene.run("init")
         event = stall.inject(scene)
-        promise = Promise(PROMISED)
+        promise = Promise(PROMISED, others=3)
         named(scene.status, stall.status, promise)
         named(lambda: scene.explain(event), stall.explain, promise)
         print(f"{stall.name}: named after {promise}")

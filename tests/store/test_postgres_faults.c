@@ -570,14 +570,14 @@ static void error_texts_of_any_kind(void **state)
     w.fence = take(s);
     assert_int_equal(write_with(s, &w).fate, OT_WRITTEN);
     assert_int_equal(pg_int(scratch.db, "SELECT count(*) FROM dead WHERE "
-                                        "error LIKE 'bad __ end __'"),
+                                        "error LIKE 'bad __ end '"),
                      1);
     /* What the engine has forgotten since is kept. */
     held.error = NULL;
     held.state = OT_HELD_RETRYING;
     assert_int_equal(write_with(s, &w).fate, OT_WRITTEN);
     assert_int_equal(pg_int(scratch.db, "SELECT count(*) FROM held WHERE "
-                                        "error LIKE 'bad __ end __'"),
+                                        "error LIKE 'bad __ end '"),
                      1);
     held.last_error_us++;
     assert_int_equal(write_with(s, &w).fate, OT_WRITTEN);

@@ -66,7 +66,7 @@ class Case:
 
     def promised(self, condition):
         """It becomes true in time; returns how long it took."""
-        promise = Promise(PROMISED)
+        promise = Promise(PROMISED, others=3)
         self.relay.wait_for(condition, 60)
         took = promise.took()
         assert not promise.broken(), f"{promise}\n{self.relay.stderr[-3000:]}"
