@@ -329,6 +329,30 @@ static void test_first_event_after_a_pause(void **state)
     w_close(&w);
 }
 
+/* While writers are at work, most polls find a flush under way. */
+static void test_polls_for_a_barrier_slow_nothing_down(void **state)
+{
+    (void)state;
+    struct world w;
+    w_open(&w, NULL);
+    w_add(&w, "a");
+    w_pass(&w, 10 * W_MS);
+    w.keep[OT_REPLY_WRITE] = true;
+    struct w_event *waits = w_event(&w, add_async(&w));
+    unsigned reads = w.count[OT_REPLY_READ];
+    w_pass(&w, 8 * W_MS);
+    assert_true(w.count[OT_REPLY_READ] > reads + 5);
+    w.flush_lsn = w.lsn;
+    w_pass(&w, 5 * W_MS);
+    assert_int_equal(waits->ok, 1);
+    struct w_event *event = w_event(&w, w_add(&w, "a"));
+    int waited = 0;
+    for (; event->sent == 0; waited++)
+        w_pass(&w, W_MS);
+    assert_in_range(waited, 0, 8);
+    w_close(&w);
+}
+
 static void test_full_batches_follow_at_once(void **state)
 {
     (void)state;
@@ -450,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_log_behind_the_cursor),
         cmocka_unit_test(test_idle_polls_slow_down),
         cmocka_unit_test(test_first_event_after_a_pause),
+        cmocka_unit_test(test_polls_for_a_barrier_slow_nothing_down),
         cmocka_unit_test(test_full_batches_follow_at_once),
         cmocka_unit_test(test_full_window_reads_no_more),
         cmocka_unit_test(test_window_bytes),

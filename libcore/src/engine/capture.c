@@ -126,10 +126,13 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
 static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
 {
     uint32_t n = read->rows->n;
+    /* The next reply may lift it. */
+    bool barrier = e->admit < e->tail && !e->opt.barrier_by_write &&
+                   e->now_us < e->barrier_us + OT_BARRIER_US;
     e->read_all = !read->cut && n == 0;
     if (n > 0) {
         e->poll_us = e->opt.poll_min_us;
-    } else {
+    } else if (!barrier) { /* its reads follow without a pause */
         /* Slowly: after a pause the first event waits for the poll at its end,
          * so at most a quarter as long as the pause was. */
         e->poll_us += e->poll_us / 4;
@@ -139,9 +142,6 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
     if (ot_gaps_open(&e->gaps, e->read_position) && e->poll_us > OT_GAP_POLL_US)
         e->poll_us = OT_GAP_POLL_US;
     e->next_read_us = e->now_us + e->poll_us;
-    /* A full batch, or a barrier that the next reply may lift. */
-    bool barrier = e->admit < e->tail && !e->opt.barrier_by_write &&
-                   e->now_us < e->barrier_us + OT_BARRIER_US;
     if (read->cut || barrier)
         e->next_read_us = e->now_us;
 }
