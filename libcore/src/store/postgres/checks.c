@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "store/postgres/shape.h"
+
 /* The log as an oid. */
 #define LOG                                                         \
     "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = " \
@@ -176,10 +178,9 @@ static const char subscriber[] =
     "SELECT 'error', format('the subscription %I of logical replication "
     "writes the log: a relay here would lose events', s.subname), "
     "format('ALTER SUBSCRIPTION %I DISABLE, if this server is to go on alone', "
-    "s.subname) FROM pg_subscription s WHERE s.subenabled AND EXISTS (SELECT "
-    "FROM pg_subscription_rel r WHERE r.srsubid = s.oid AND (r.srrelid = " LOG
-    " OR r.srrelid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent "
-    "= " LOG ")))";
+    "s.subname) FROM pg_subscription s WHERE EXISTS (SELECT FROM "
+    "pg_subscription_rel r WHERE r.srsubid = s.oid AND " OT_PG_REPLICATED(
+        LOG) ")";
 
 /* A crash of the server empties such a table. */
 static const char logged[] =

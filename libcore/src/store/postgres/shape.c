@@ -221,8 +221,7 @@ static const char keys[] =
 const char ot_pg_subscribers[] =
     "(SELECT string_agg(DISTINCT quote_ident(s.subname), ', ') FROM "
     "pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid "
-    "WHERE s.subenabled AND (r.srrelid = o.log OR r.srrelid IN (SELECT "
-    "i.inhrelid FROM pg_inherits i WHERE i.inhparent = o.log)))";
+    "WHERE " OT_PG_REPLICATED("o.log") ")";
 
 /* --- rights ---------------------------------------------------------------- */
 

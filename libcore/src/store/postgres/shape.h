@@ -17,6 +17,11 @@ extern const char ot_pg_columns_missing[];
 extern const char ot_pg_keys_missing[];
 /* "select event, update cursor": what the current role may not do. */
 extern const char ot_pg_rights_missing[];
+/* Does the subscription s of logical replication write the log, an oid, through
+ * its table r? Into a partition as well. */
+#define OT_PG_REPLICATED(log)                                        \
+    "s.subenabled AND (r.srrelid = " log " OR r.srrelid IN (SELECT " \
+    "i.inhrelid FROM pg_inherits i WHERE i.inhparent = " log "))"
 /* Subscriptions of logical replication that write the log. */
 extern const char ot_pg_subscribers[];
 
