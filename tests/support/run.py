@@ -225,8 +225,9 @@ def run_tests(arguments):
             command += ["--color=yes"] if sys.stdout.isatty() else []
             command += ["--durations=10"]
             # Most tests wait for servers. A file stays with one process, which
-            # keeps what its tests share.
-            parallel = ["-n", "2", "--dist", "loadfile"]
+            # keeps what its tests share. Files go in the order of tests/SUITES,
+            # not by their number of tests: else the longest come last, alone.
+            parallel = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
             command += parallel if len(py_names) > 1 else []
             command += ["-k", arguments.k] if arguments.k else []
             command += [f"tests/{name}" for name in py_names]
