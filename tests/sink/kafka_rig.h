@@ -93,6 +93,16 @@ static inline int stop(void **state)
     return 0;
 }
 
+static inline void end_admin(rd_kafka_queue_t *queue)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        fail_msg("%s", rd_kafka_event_error_string(event));
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+}
+
 static inline void topic_admin(struct broker *b, const char *name, bool make,
                                int partitions, const char *const *settings)
 {
@@ -110,12 +120,19 @@ static inline void topic_admin(struct broker *b, const char *name, bool make,
         rd_kafka_DeleteTopics(b->client, &topic, 1, NULL, queue);
         rd_kafka_DeleteTopic_destroy(topic);
     }
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
-    assert_non_null(event);
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        fail_msg("%s", rd_kafka_event_error_string(event));
-    rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
+    end_admin(queue);
+}
+
+static inline void grow_topic(struct broker *b, const char *name,
+                              size_t partitions)
+{
+    char text[300];
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(b->client);
+    rd_kafka_NewPartitions_t *more =
+        rd_kafka_NewPartitions_new(name, partitions, text, sizeof(text));
+    rd_kafka_CreatePartitions(b->client, &more, 1, NULL, queue);
+    rd_kafka_NewPartitions_destroy(more);
+    end_admin(queue);
 }
 
 /* Asking the mock for a topic makes it, with 4 partitions, and faster than

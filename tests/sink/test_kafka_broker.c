@@ -106,6 +106,31 @@ static void test_deleted_topic(void **state)
     rig_close(r);
 }
 
+/* More partitions than there were when the topic was looked up: a key goes
+ * elsewhere, and nobody waits for a report of where it would have gone. */
+static void test_more_partitions(void **state)
+{
+    static const char *const settings[] = {
+        "kafka.topic.metadata.refresh.interval.ms=500", NULL};
+    (void)state;
+    new_topic(&broker);
+    struct rig *r = open_one(settings);
+    add_numbered(r, 1);
+    rig_run(r, 1, 10000);
+    grow_topic(&broker, broker.topic, 32);
+    wait_for_leaders(&broker, broker.topic, 32);
+    const struct ot_kafka_topic *topic =
+        ((const struct ot_kafka *)(const void *)r->sink)->topics.newest;
+    for (int i = 0; i < 60 && topic->npartitions != 32; i++) {
+        add_numbered(r, 50);
+        rig_run(r, 50, 15000);
+        usleep(50000);
+    }
+    assert_int_equal(topic->npartitions, 32);
+    assert_int_equal(r->outcome[OT_OK] + r->outcome[OT_UNKNOWN], r->n);
+    rig_close(r);
+}
+
 /* The topic's own limit is lower: the broker refuses the whole message set.
  * Sent alone, the innocent pass and the culprit is named. */
 static void test_too_large_there(void **state)
@@ -237,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_auto_create),
         cmocka_unit_test(test_bad_name),
         cmocka_unit_test(test_deleted_topic),
+        cmocka_unit_test(test_more_partitions),
         cmocka_unit_test(test_too_large_there),
         cmocka_unit_test(test_compacted),
         cmocka_unit_test(test_abandon_and_go_on),

@@ -20,6 +20,7 @@ uint32_t ot_kafka_slot_take(struct ot_kafka *k, const struct ot_send *send,
         .fence = send->fence,
         .generation = s->generation,
         .next = OT_NO_SLOT,
+        .turn = OT_NO_TURN,
         .maybe_duplicate = send->maybe_duplicate,
     };
     k->pending++;

@@ -22,6 +22,7 @@
 #include "sink/sink.h"
 
 #define OT_NO_SLOT UINT32_MAX
+#define OT_NO_TURN (-1)
 
 struct ot_kafka_slot {
     const struct ot_event *event; /* NULL: free */
@@ -30,6 +31,7 @@ struct ot_kafka_slot {
     int64_t fence;
     uint32_t generation; /* of the opaque that goes with the message */
     uint32_t next;       /* in the line of its topic, or free */
+    int32_t turn;        /* the partition that it is the first of */
     bool maybe_duplicate;
 };
 
@@ -155,8 +157,8 @@ ot_kafka_partitioner *ot_kafka_partitioner_of(const rd_kafka_conf_t *);
 bool ot_kafka_partitions_set(struct ot_kafka_topic *, int n);
 /* As ot_kafka_produce, or _IN_PROGRESS: it has to wait for a report. */
 rd_kafka_resp_err_t ot_kafka_produce_in_turn(struct ot_kafka *, uint32_t slot);
-void ot_kafka_partition_heard(struct ot_kafka_topic *, int32_t partition,
-                              bool keyed, bool taken);
+void ot_kafka_partition_heard(struct ot_kafka_topic *, int32_t turn,
+                              int32_t partition, bool taken);
 
 /* flow.c */
 uint32_t ot_kafka_slot_take(struct ot_kafka *, const struct ot_send *,

@@ -54,47 +54,51 @@ bool ot_kafka_partitions_set(struct ot_kafka_topic *topic, int n)
     return true;
 }
 
-/* Its partition's state, if that has a say; one that was added since the topic
- * was asked for has none. */
-static uint8_t *state_of(const struct ot_kafka *k,
-                         const struct ot_kafka_slot *s)
+/* The partition in which it has to wait its turn, or OT_NO_TURN. */
+static int32_t turn_of(const struct ot_kafka *k, const struct ot_kafka_slot *s)
 {
     const struct ot_kafka_topic *t = s->topic;
     const struct ot_slice key = s->event->key;
     if (t->unproven == 0 || key.n == 0 || k->partitioner == NULL)
-        return NULL;
+        return OT_NO_TURN;
     int32_t p =
         k->partitioner(t->handle, key.p, key.n, t->npartitions, NULL, NULL);
-    return p >= 0 && p < t->npartitions ? &t->partitions[p] : NULL;
+    return p >= 0 && p < t->npartitions ? p : OT_NO_TURN;
 }
 
 rd_kafka_resp_err_t ot_kafka_produce_in_turn(struct ot_kafka *k, uint32_t slot)
 {
-    uint8_t *state = state_of(k, &k->slots[slot]);
+    struct ot_kafka_slot *s = &k->slots[slot];
+    int32_t turn = turn_of(k, s);
+    uint8_t *state = turn != OT_NO_TURN ? &s->topic->partitions[turn] : NULL;
     if (state != NULL && *state == TRIED)
         return RD_KAFKA_RESP_ERR__IN_PROGRESS;
     rd_kafka_resp_err_t err = ot_kafka_produce(k, slot);
-    if (state != NULL && *state == UNTRIED && err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (state != NULL && *state == UNTRIED &&
+        err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         *state = TRIED;
+        s->turn = turn;
+    }
     return err;
 }
 
-void ot_kafka_partition_heard(struct ot_kafka_topic *topic, int32_t partition,
-                              bool keyed, bool taken)
+/* Whoever waits for a turn waits for the report of the event that has it,
+ * wherever that went: to another partition if some were added meanwhile, or to
+ * none. */
+void ot_kafka_partition_heard(struct ot_kafka_topic *topic, int32_t turn,
+                              int32_t partition, bool taken)
 {
-    bool known = partition >= 0 && partition < topic->npartitions;
-    if (taken && !known)
+    if (turn != OT_NO_TURN && turn < topic->npartitions &&
+        topic->partitions[turn] == TRIED)
+        topic->partitions[turn] = UNTRIED;
+    if (!taken)
         return;
-    if (taken && topic->partitions[partition] != PROVEN) {
+    if (partition >= 0 && partition < topic->npartitions &&
+        topic->partitions[partition] != PROVEN) {
         topic->partitions[partition] = PROVEN;
         topic->unproven--;
     }
-    if (taken || !keyed)
-        return;
-    /* It never got a partition: whose turn it was is not known. */
-    int32_t first = known ? partition : 0;
-    int32_t last = known ? partition : topic->npartitions - 1;
-    for (int32_t p = first; p <= last; p++)
-        if (topic->partitions[p] == TRIED)
-            topic->partitions[p] = UNTRIED;
+    if (turn != OT_NO_TURN && turn != partition &&
+        topic->state == OT_TOPIC_GOOD)
+        topic->state = OT_TOPIC_NEW; /* how many are there now? */
 }

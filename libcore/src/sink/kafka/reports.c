@@ -314,8 +314,8 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         *c = (struct ot_completion){.ticket = k->slots[slot].ticket};
         bool taken = m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0;
         if (topic->unproven > 0)
-            ot_kafka_partition_heard(topic, m->partition,
-                                     k->slots[slot].event->key.n > 0, taken);
+            ot_kafka_partition_heard(topic, k->slots[slot].turn, m->partition,
+                                     taken);
         if (taken) {
             delivered = true;
         } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
