@@ -266,6 +266,47 @@ static void delivered_events_are_pruned(void **state)
     outtray_relay_close(relay);
 }
 
+static void step_until(struct outtray_relay *relay, struct fixture *fixture,
+                       bool owner)
+{
+    struct outtray_relay_stats stats;
+    const int64_t until_us = ot_now_us() + PATIENCE_US;
+
+    for (;;) {
+        assert_int_equal(outtray_relay_step(relay, 100, &fixture->err), 1);
+        outtray_relay_stats(relay, &stats);
+        if ((stats.fence != 0) == owner)
+            return;
+        assert_true(ot_now_us() < until_us);
+    }
+}
+
+/* Pruning falls due while the lease is another relay's: nothing to wake up
+ * for. */
+static void whoever_lost_the_lease_sleeps(void **state)
+{
+    struct fixture *fixture = *state;
+    struct outtray_relay *loser, *owner;
+    int64_t until_us;
+    int steps = 0;
+
+    set(fixture, "relay.lease_ttl_ms", "2s");
+    set(fixture, "prune.retention_ms", "0"); /* looks each second */
+    loser = open_relay(fixture);
+    step_until(loser, fixture, true);
+    set(fixture, "relay.lease_ttl_ms", "60s");
+    owner = open_relay(fixture);
+    step_until(owner, fixture, true);
+    step_until(loser, fixture, false);
+    usleep(1100000);
+    until_us = ot_now_us() + 500000;
+    for (; ot_now_us() < until_us; steps++)
+        assert_int_equal(outtray_relay_step(loser, 100, &fixture->err), 1);
+    assert_in_range(steps, 1, 100);
+    outtray_relay_close(loser);
+    outtray_relay_close(owner);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -282,6 +323,7 @@ int main(void)
         TEST(operators_are_heard_without_a_relay),
         TEST(the_owner_hears_operators_itself),
         TEST(delivered_events_are_pruned),
+        TEST(whoever_lost_the_lease_sleeps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

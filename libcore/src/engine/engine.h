@@ -171,6 +171,7 @@ struct ot_engine_stats {
     const char *breaker; /* "closed", "open", "half-open" */
 };
 void ot_engine_stats(const struct ot_engine *, struct ot_engine_stats *out);
+int64_t ot_engine_fence(const struct ot_engine *); /* as in the stats */
 
 /* The error that makes OT_STALL_STORE or OT_STALL_REFUSED, or code 0. */
 const struct outtray_error *ot_engine_error(const struct ot_engine *);

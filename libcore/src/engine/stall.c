@@ -203,6 +203,11 @@ static const char *breaker_name(enum ot_breaker_state state)
     return "?";
 }
 
+int64_t ot_engine_fence(const struct ot_engine *e)
+{
+    return e->lease.fence;
+}
+
 void ot_engine_stats(const struct ot_engine *e, struct ot_engine_stats *out)
 {
     *out = e->stats;

@@ -212,25 +212,25 @@ static void judge_error(struct outtray_relay *relay, int64_t now_us)
     begin_stop(relay, now_us);
 }
 
+/* Only the owner prunes, and once it knows what time it is in the database.
+ * Nobody else wakes up for it: a relay without the lease would do nothing but
+ * that, all the time. */
+static bool may_prune(const struct outtray_relay *relay)
+{
+    return !relay->stopping && relay->driver.db_offset_us != 0 &&
+           ot_engine_fence(relay->engine) != 0;
+}
+
 static void prune(struct outtray_relay *relay, int64_t now_us)
 {
-    struct ot_engine_stats stats;
-
-    if (relay->stopping || relay->driver.db_offset_us == 0 ||
-        now_us < ot_retention_wake_us(&relay->retention))
-        return;
-    ot_engine_stats(relay->engine, &stats);
-    if (stats.fence == 0)
-        return;
-    relay->owned = true;
-    if (ot_retention_turn(&relay->retention, relay->store, now_us,
+    if (may_prune(relay) &&
+        ot_retention_turn(&relay->retention, relay->store, now_us,
                           now_us + relay->driver.db_offset_us))
         relay->driver.wake_us = 0; /* the request wants to be sent */
 }
 
 static void turn(struct outtray_relay *relay)
 {
-    struct ot_engine_stats stats;
     struct ot_fd fds[OT_DRIVER_FDS];
     int64_t now_us = ot_now_us();
 
@@ -238,10 +238,7 @@ static void turn(struct outtray_relay *relay)
         begin_stop(relay, now_us);
     ot_driver_turn(&relay->driver);
     now_us = ot_now_us();
-    if (!relay->owned) {
-        ot_engine_stats(relay->engine, &stats);
-        relay->owned = stats.fence != 0;
-    }
+    relay->owned |= ot_engine_fence(relay->engine) != 0;
     judge_error(relay, now_us);
     if (relay->until_empty && !relay->stopping &&
         ot_engine_empty(relay->engine))
@@ -256,9 +253,8 @@ static void turn(struct outtray_relay *relay)
 
 static int64_t wake_us(const struct outtray_relay *relay)
 {
-    int64_t prune_us = relay->owned && !relay->stopping
-                           ? ot_retention_wake_us(&relay->retention)
-                           : OT_NEVER;
+    int64_t prune_us =
+        may_prune(relay) ? ot_retention_wake_us(&relay->retention) : OT_NEVER;
     int64_t report_us = ot_report_wake_us(&relay->report);
     int64_t at_us = relay->driver.wake_us;
 
