@@ -51,8 +51,9 @@ def _settings(conf: Configuration) -> Iterator[CheckMessage]:
 
 def check_databases(*, databases: Any = None, **_: Any) -> list[CheckMessage]:
     """W004: there is no outbox; W005: it is of an older version; W006: a file
-    of SQLite is not in WAL mode. For ``check --database`` and ``migrate``, so
-    they are warnings: migrate is what helps."""
+    of SQLite is not in WAL mode; W007: transactions on it begin with a read. For
+    ``check --database`` and ``migrate``, so they are warnings: migrate is what
+    helps."""
     try:
         conf = configured()
     except ImproperlyConfigured:
@@ -92,4 +93,14 @@ def _database(alias: str, name: str) -> Iterator[CheckMessage]:
                 f"{mode}: a relay refuses it, for it would block the application",
                 hint="Run `PRAGMA journal_mode = WAL` on it once.",
                 id="outtray.W006",
+            )
+        # Before Django 5.1 there is no such option.
+        if getattr(conn, "transaction_mode", "IMMEDIATE") in (None, "DEFERRED"):
+            yield Warning(
+                f"a transaction on the SQLite file of the database {alias!r} that "
+                "reads first fails at once with 'database is locked' when a relay, "
+                "or another request, writes before it does",
+                hint=f"Set DATABASES[{alias!r}]['OPTIONS'] = "
+                '{"transaction_mode": "IMMEDIATE"}.',
+                id="outtray.W007",
             )

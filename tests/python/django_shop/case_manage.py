@@ -1,6 +1,8 @@
 """What manage.py does. One process and one database, so each test cleans up."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import django
 import outtray.django
 import pytest
 from django.core.management import CommandError, ManagementUtility, call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 
 django.setup()
@@ -118,6 +120,39 @@ def test_not_in_wal_mode(manage):
         cursor.execute("PRAGMA journal_mode = DELETE")
     assert "outtray.W006" in manage("check", "--database", "default")
     assert "W006" in manage("migrate", "outtray")
+
+
+@pytest.mark.skipif(not SQLITE, reason="PostgreSQL has no modes of BEGIN")
+def test_transactions_that_read_first(manage):
+    """A write between their read and their write fails them, whatever the timeout."""
+    manage("migrate", "outtray")
+    options = connection.settings_dict["OPTIONS"]
+
+    def another():
+        file = sqlite3.connect(connection.settings_dict["NAME"], timeout=0.1)
+        with contextlib.closing(file), file:
+            outtray.Outbox().enqueue(file, "orders.other", b"")
+
+    def attempt():
+        connection.close()
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM outtray_event")
+            another()
+            outtray.django.enqueue("orders.created", b"")
+
+    try:
+        assert "outtray.W007" in manage("check", "--database", "default")
+        with pytest.raises(OperationalError, match="locked"):
+            attempt()
+        if django.VERSION >= (5, 1):
+            options["transaction_mode"] = "IMMEDIATE"
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                attempt()  # now it is the other one that waits
+            assert "W007" not in manage("check", "--database", "default")
+    finally:
+        options.clear()
+        connection.close()
 
 
 @pytest.mark.skipif(SQLITE, reason="SQLite has no schema for others to use")
