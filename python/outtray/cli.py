@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what ``outtray ARGUMENT…`` does, and return its exit status.
 
     It writes to the process's standard output and error, and has its own
-    handlers of SIGINT and SIGTERM while it runs.
+    handlers of SIGINT, SIGTERM and SIGHUP while it runs.
 
     Args:
         arguments: what stands after the name of the command; default: those

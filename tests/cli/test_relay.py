@@ -119,6 +119,26 @@ def test_second_signal(shop):
     assert relay.wait(2).status == 130
 
 
+def test_a_terminal_that_goes(shop):
+    """It says so more than once, and the relay stops as it does for SIGTERM;
+    below nohup it goes on."""
+    shop.load([{"topic": "t"}] * 10)
+    relay = shop.start("relay", "--sink", "fault:?script=hang",
+                       "--relay.stop_soft_ms", "1s",
+                       "--relay.stop_hard_ms", "1s")  # fmt: skip
+    relay.wait_for(lambda: shop.status()["state"] == "running")
+    for _ in range(2):
+        relay.send(signal.SIGHUP)
+        time.sleep(0.2)
+    assert relay.wait(20).status == 0
+    assert shop.status()["owner"] is None
+    was = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    relay = shop.start("relay", "--sink", "null:")
+    signal.signal(signal.SIGHUP, was)
+    relay.send(signal.SIGHUP)
+    relay.wait_for(lambda: shop.status()["pending"] == 0)
+
+
 def test_broker_away(shop):
     """It does not end, and says so once."""
     shop.enqueue()

@@ -13,6 +13,9 @@ static void on_signal(int number)
 {
     if (!careful)
         _exit(128 + number);
+    /* A terminal that goes says so twice, and systemd beside SIGTERM. */
+    if (caught != 0 && number == SIGHUP)
+        return;
     if (caught != 0)
         _exit(130);
     caught = number;
@@ -32,9 +35,13 @@ void ot_cli_signals_install(struct ot_cli_signals *signals)
     sigemptyset(&act.sa_mask);
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGINT, NULL, &signals->old_int);
-    /* A shell that started us in the background ignores SIGINT for us. */
+    sigaction(SIGHUP, NULL, &signals->old_hup);
+    /* A shell that started us in the background ignores SIGINT for us, and
+     * nohup SIGHUP. */
     if (signals->old_int.sa_handler != SIG_IGN)
         sigaction(SIGINT, &act, NULL);
+    if (signals->old_hup.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &act, NULL);
     sigaction(SIGTERM, &act, &signals->old_term);
     sigaction(SIGPIPE, &ignore, &signals->old_pipe);
 }
@@ -44,6 +51,7 @@ void ot_cli_signals_restore(const struct ot_cli_signals *signals)
     careful = 0;
     stop_it = NULL;
     sigaction(SIGINT, &signals->old_int, NULL);
+    sigaction(SIGHUP, &signals->old_hup, NULL);
     sigaction(SIGTERM, &signals->old_term, NULL);
     sigaction(SIGPIPE, &signals->old_pipe, NULL);
 }

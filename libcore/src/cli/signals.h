@@ -1,4 +1,4 @@
-/* signals.h - SIGINT and SIGTERM while a verb runs.
+/* signals.h - SIGINT, SIGTERM and SIGHUP while a verb runs.
  *
  * Handlers are installed by outtray_cli_main and restored before it returns.
  * Without ot_cli_signals_careful a signal ends the process at once (a database
@@ -13,6 +13,7 @@
 
 struct ot_cli_signals {
     struct sigaction old_int;
+    struct sigaction old_hup;
     struct sigaction old_term;
     struct sigaction old_pipe;
 };
