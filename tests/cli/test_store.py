@@ -1,6 +1,7 @@
 """Setting an outbox up, and what is said when the database is not there."""
 
 import contextlib
+import json
 import os
 import pathlib
 import sqlite3
@@ -26,6 +27,35 @@ def test_init(outtray, store_url):
     assert second["subscriptions"][0]["pending"] == 1
     first = outtray.run("status", "--json").json()
     assert first["subscriptions"][0]["pending"] == 0
+
+
+def test_a_database_that_looks_at_no_text(outtray, pg):
+    """A key that is not UTF-8 is an event like others, not the end of all."""
+    server, _, name = pg.url.rpartition("/")
+    pg.query(f"CREATE DATABASE {name}_ascii ENCODING 'SQL_ASCII' "
+             "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+    url = f"{server}/{name}_ascii"
+    outtray.env.update(OUTTRAY_STORE_URL=url, OUTTRAY_CONFIG="")
+    outtray.run("init")
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            r"""SELECT outtray.enqueue('t', 'x', key => E'k\xe9',
+                                       headers => E'{"h": "v\xe9"}'),
+                       outtray.enqueue('t', 'after')"""
+        )
+    (first, _) = outtray.run("tail", "--json").lines()
+    assert first["key"] == "k\xe9"
+    out = outtray.folder / "out"
+    outtray.run("relay", "--sink", "fault:?script=reject,ok", "--until-empty")
+    assert outtray.run("dead", "--json").lines()[0]["key"] == "k\xe9"
+    outtray.run("redrive", "--all", "--yes")
+    outtray.run("relay", "--sink", f"file://{out}", "--until-empty")
+    (line,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (line["key"], line["headers"]) == ("k\ufffd", {"h": "v\ufffd"})
+    found = outtray.run("doctor", "--json", status=None).json()["findings"]
+    (text,) = [one["text"] for one in found if one["check"] == "encoding"]
+    assert "SQL_ASCII: it looks at no text" in text
+    pg.query(f"DROP DATABASE {name}_ascii WITH (FORCE)")
 
 
 def test_unique_ids(outtray, store_url):

@@ -51,14 +51,19 @@ static void add_string(struct ot_buffer *b, struct ot_slice s)
 }
 
 /* The object as it was stored, on one line: in valid JSON a control character
- * can stand between tokens only. */
+ * can stand between tokens only, and what is not UTF-8 within strings only. */
 static void add_object(struct ot_buffer *b, struct ot_slice s)
 {
     if (s.p == NULL) {
         ot_buffer_puts(b, "null");
         return;
     }
-    size_t from = b->n;
+    size_t from = b->n, bad;
+    while (!ot_utf8_valid(s, &bad)) {
+        ot_buffer_add(b, s.p, bad);
+        ot_buffer_puts(b, "\\ufffd");
+        s = ot_slice(s.p + bad + 1, s.n - bad - 1);
+    }
     ot_buffer_slice(b, s);
     for (size_t i = from; !b->failed && i < b->n; i++)
         if ((unsigned char)b->p[i] < 0x20)

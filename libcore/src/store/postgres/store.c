@@ -364,11 +364,15 @@ static void op_close(struct ot_store *store)
 
 /* Inside every transaction, and gone with it: SET behind a transaction pooler
  * is lost, and found by somebody else. Without row_security = off, a policy
- * would hide rows without a word; so it is an error. */
+ * would hide rows without a word; so it is an error. A database in SQL_ASCII
+ * looks at no text, and its server refuses to send as UTF-8 what is none: one
+ * such key would stop all others. */
 #define SETTINGS(local)                                                    \
     "SELECT set_config('search_path', 'pg_catalog, pg_temp', " local "), " \
     "set_config('row_security', 'off', " local "), "                       \
     "set_config('statement_timeout', '%lld', " local "), "                 \
+    "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN "       \
+    "set_config('client_encoding', 'SQL_ASCII', " local ") END, "          \
     "set_config('max_parallel_workers_per_gather', '0', " local            \
     "), " OT_PG_PLANNER(local)
 
