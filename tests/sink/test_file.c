@@ -4,7 +4,9 @@
 #include "sink/file/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -173,6 +175,25 @@ static void full_disk(const char *const *settings)
 
 static const char *const synced[] = {"sink.fsync=true", NULL};
 
+/* A line that another relay is writing just now is no half of one. */
+static void test_shared(void **state)
+{
+    static const char half[] = "{\"id\":\"2\",\"ord";
+    (void)state;
+    write_file(half);
+    int fd = open(path, O_RDWR | O_APPEND);
+    assert_true(fd >= 0 && flock(fd, LOCK_SH) == 0);
+    struct rig *r = open_path(path, NULL);
+    rig_event(r, "orders", "k", "1");
+    rig_run(r, 1, 5000);
+    assert_int_equal(r->outcome[OT_OK], 1);
+    assert_memory_equal(read_file(), half, sizeof(half) - 1);
+    /* It keeps no lock when it has written. */
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    close(fd);
+    rig_close(r);
+}
+
 static void test_full(void **state)
 {
     (void)state;
@@ -328,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line),
         cmocka_unit_test(test_torn),
+        cmocka_unit_test(test_shared),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_full_and_closed),
         cmocka_unit_test(test_pipe_synced),

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -92,6 +93,13 @@ static int64_t whole_lines(int fd, int64_t size)
     return 0;
 }
 
+/* Who writes shares the file, who takes something away has it alone: relays of
+ * several subscriptions may write one. True where nothing can be locked. */
+static bool lock(int fd, int how)
+{
+    return flock(fd, how) == 0 || errno != EWOULDBLOCK;
+}
+
 /* A line without its end is what a crash left of an event that nobody was told
  * is delivered: take it away. What does not look like ours gets an end and
  * stays. */
@@ -100,7 +108,7 @@ static int repair(int fd)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return errno;
-    if (!S_ISREG(st.st_mode) || st.st_size == 0)
+    if (st.st_size == 0)
         return 0;
     int64_t whole = whole_lines(fd, st.st_size);
     if (whole < 0)
@@ -112,6 +120,17 @@ static int repair(int fd)
     if (n > 0 && memcmp(head, OT_LINE_BEGIN, (size_t)n) == 0)
         return ftruncate(fd, whole) == 0 ? 0 : errno;
     return write(fd, "\n", 1) == 1 ? 0 : errno != 0 ? errno : EIO;
+}
+
+/* Where somebody writes just now, the line is whole in a moment. Nor is that
+ * waited for: the writer may be stopped. */
+static int repair_alone(int fd)
+{
+    if (!lock(fd, LOCK_EX | LOCK_NB))
+        return 0;
+    int e = repair(fd);
+    flock(fd, LOCK_UN);
+    return e;
 }
 
 static int sync_folder(const char *path)
@@ -142,7 +161,9 @@ static int open_file(struct ot_writer *w)
     if (fd < 0)
         return errno;
     struct stat st;
-    int e = fstat(fd, &st) != 0 ? errno : repair(fd);
+    int e = fstat(fd, &st) != 0 ? errno : 0;
+    if (e == 0 && S_ISREG(st.st_mode))
+        e = repair_alone(fd);
     if (e == 0 && w->made && w->sync)
         e = sync_folder(w->path);
     if (e != 0) {
@@ -185,23 +206,16 @@ static void cut_tail(struct ot_writer *w, int64_t start, size_t written,
     struct stat st;
     if (written == whole)
         return;
-    if (!w->regular || fstat(w->fd, &st) != 0 ||
-        st.st_size != start + (int64_t)written ||
+    if (!w->regular || !lock(w->fd, LOCK_EX | LOCK_NB) ||
+        fstat(w->fd, &st) != 0 || st.st_size != start + (int64_t)written ||
         ftruncate(w->fd, start + (int64_t)whole) != 0)
         close_file(w);
 }
 
-static void write_text(struct ot_writer *w, struct ot_written *r)
+static void write_lines(struct ot_writer *w, struct ot_written *r)
 {
     const struct ot_buffer *text = &w->text;
-    *r = (struct ot_written){0};
-    if (w->fd >= 0 && moved(w))
-        close_file(w);
-    int e = w->fd >= 0 ? 0 : open_file(w);
-    if (e != 0) {
-        fault(r, e, "cannot open", w->path, ot_writer_advice(e));
-        return;
-    }
+    int e = 0;
     int64_t start = w->regular ? (int64_t)lseek(w->fd, 0, SEEK_END) : 0;
     size_t written = 0;
     while (written < text->n) {
@@ -231,6 +245,23 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
     }
     /* Behind the sync: it may close the file. */
     cut_tail(w, start, written, whole);
+}
+
+static void write_text(struct ot_writer *w, struct ot_written *r)
+{
+    *r = (struct ot_written){0};
+    if (w->fd >= 0 && moved(w))
+        close_file(w);
+    int e = w->fd >= 0 ? 0 : open_file(w);
+    if (e != 0) {
+        fault(r, e, "cannot open", w->path, ot_writer_advice(e));
+        return;
+    }
+    if (w->regular)
+        flock(w->fd, LOCK_SH);
+    write_lines(w, r);
+    if (w->regular && w->fd >= 0)
+        flock(w->fd, LOCK_UN);
 }
 
 static void *run(void *arg)
