@@ -109,6 +109,9 @@ class AsyncDriver(Driver):
 
 # --- SQLite ---
 
+# Seconds to wait for another writer; the usual 5 are few on a busy machine.
+TIMEOUT = 60
+
 
 @driver("sqlite3", "sqlite")
 class Sqlite3(Driver):
@@ -120,7 +123,7 @@ class Sqlite3(Driver):
         import sqlite3
 
         level = None if self.bare else self.level
-        self.conn = sqlite3.connect(self.path, isolation_level=level)
+        self.conn = sqlite3.connect(self.path, TIMEOUT, isolation_level=level)
 
 
 @driver("sqlite3-own-begin", "sqlite")
@@ -140,7 +143,7 @@ class Sqlite3Newer(Sqlite3):
     async def open(self):
         import sqlite3
 
-        self.conn = sqlite3.connect(self.path, autocommit=self.bare)
+        self.conn = sqlite3.connect(self.path, TIMEOUT, autocommit=self.bare)
 
 
 @driver("aiosqlite", "sqlite")
@@ -151,7 +154,9 @@ class Aiosqlite(AsyncDriver):
         import aiosqlite
 
         level = None if self.bare else self.level
-        self.conn = await aiosqlite.connect(self.path, isolation_level=level)
+        self.conn = await aiosqlite.connect(
+            self.path, timeout=TIMEOUT, isolation_level=level
+        )
 
 
 @driver("aiosqlite-own-begin", "sqlite")
@@ -169,7 +174,9 @@ class AiosqliteNewer(Aiosqlite):
     async def open(self):
         import aiosqlite
 
-        self.conn = await aiosqlite.connect(self.path, autocommit=self.bare)
+        self.conn = await aiosqlite.connect(
+            self.path, timeout=TIMEOUT, autocommit=self.bare
+        )
 
 
 # --- PostgreSQL ---
@@ -211,8 +218,17 @@ class PsycopgBlocks(Driver):
 
 
 @driver("psycopg-async", "pg")
-@driver("psycopg-async-pipeline", "pg", pipeline=True)
 class PsycopgAsync(AsyncDriver):
+    async def open(self):
+        import psycopg
+
+        connect = psycopg.AsyncConnection.connect
+        self.conn = await connect(self.url, autocommit=self.bare)
+
+
+@driver("psycopg-async-blocks", "pg")
+@driver("psycopg-async-pipeline", "pg", pipeline=True)
+class PsycopgAsyncBlocks(AsyncDriver):
     pipeline = False
 
     async def open(self):
@@ -303,6 +319,13 @@ def alchemy_url(url, scheme):
     return urllib.parse.urlsplit(url)._replace(scheme=scheme).geturl()
 
 
+def alchemy_options(case):
+    options = {"isolation_level": "AUTOCOMMIT"} if case.bare else {}
+    if case.scheme.startswith("sqlite"):
+        options["connect_args"] = {"timeout": TIMEOUT}
+    return options
+
+
 class Alchemy(Driver):
     session = False
     newer = False  # autocommit=False of sqlite3, instead of install()
@@ -312,9 +335,9 @@ class Alchemy(Driver):
         import sqlalchemy
         import sqlalchemy.orm
 
-        options = {"isolation_level": "AUTOCOMMIT"} if self.bare else {}
+        options = alchemy_options(self)
         if self.newer:
-            options = {"connect_args": {"autocommit": self.bare}}
+            options = {"connect_args": {"autocommit": self.bare, "timeout": TIMEOUT}}
         url = alchemy_url(self.url, self.scheme)
         self.engine = sqlalchemy.create_engine(url, **options)
         if self.scheme.startswith("sqlite") and not self.bare and not self.newer:
@@ -375,8 +398,8 @@ class AsyncAlchemy(AsyncDriver):
         import outtray.sqlalchemy
         from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-        level = {"isolation_level": "AUTOCOMMIT"} if self.bare else {}
-        self.engine = create_async_engine(alchemy_url(self.url, self.scheme), **level)
+        url = alchemy_url(self.url, self.scheme)
+        self.engine = create_async_engine(url, **alchemy_options(self))
         if self.scheme.startswith("sqlite") and not self.bare:
             outtray.sqlalchemy.install(self.engine)
         if self.session:
@@ -437,7 +460,8 @@ driver("alchemy-pysqlite-autocommit-false", "sqlite", scheme="sqlite", newer=Tru
 def django_database(url):
     if url.startswith("sqlite:"):
         name = url.removeprefix("sqlite:")
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": name}
+        wait = {"timeout": TIMEOUT}
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": wait}
     parts = urllib.parse.urlsplit(url)
     return {
         "ENGINE": "django.db.backends.postgresql",

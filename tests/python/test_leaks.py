@@ -118,5 +118,6 @@ def test_flat(what, short, long, sqlite_outbox):
     )
     assert done.returncode == 0, done.stderr
     kib, descriptors, threads = map(int, done.stdout.split())
+    print(f"{turns} turns of {what}: {kib:+} KiB, {descriptors:+} descriptors")
     assert kib < KIB, f"{turns} turns of {what} keep {kib} KiB"
     assert (descriptors, threads) == (0, 0)

@@ -20,5 +20,5 @@ cpp=$(gcc -print-file-name=libstdc++.so.6) # greenlet throws
 exec .venv/bin/python tests/support/run.py servers \
     env LD_PRELOAD="$asan $cpp" PYTHONMALLOC=malloc \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-    PYTHONPATH="$package:$PWD/tests/support" \
+    PYTHONPATH="$package:$PWD/tests/support" PATH="$package/bin:$PATH" \
     .venv/bin/python -m pytest -ra -q -o timeout=600 "$@"
