@@ -497,7 +497,11 @@ static void test_message(void **state)
                           "\"quote\": \"\\u00e9\\\"\"}");
     e = rig_event(r, kafka.topic, "foobar", NULL);
     e = rig_event(r, kafka.topic, NULL, "");
+    int64_t began_ms = ot_wall_us() / 1000;
+    e->created_us = ot_wall_us() + 7200000000; /* of a clock that is wrong */
     e = rig_event(r, kafka.topic, "k", "d");
+    e->created_us = ot_wall_us() + 30000000;
+    int64_t ahead_ms = e->created_us / 1000;
     while (r->sent < 3)
         rig_submit(r, 3 - r->sent);
     rig_submit_flagged(r, 1, true);
@@ -514,6 +518,8 @@ static void test_message(void **state)
                                       "outtray-order=7.2;");
     assert_non_null(strstr(s.headers[3], "outtray-duplicate=maybe;"));
     assert_int_equal(s.timestamp_ms[0], 1764000000000);
+    assert_in_range(s.timestamp_ms[2], began_ms, ot_wall_us() / 1000);
+    assert_int_equal(s.timestamp_ms[3], ahead_ms);
     assert_true(s.null_value[1]);  /* a tombstone */
     assert_false(s.null_value[2]); /* empty is not absent */
     assert_true(s.null_key[2]);

@@ -223,6 +223,7 @@ static size_t kafka_submit(struct ot_sink *sink, const struct ot_send *sends,
 {
     struct ot_kafka *k = self(sink);
     k->now_us = ot_now_us();
+    k->wall_us = ot_wall_us();
     if (n == 0 || (!forked(k) && !drained(k)))
         return 0;
     if (k->pending + k->done.n >= k->nslots)

@@ -119,6 +119,7 @@ struct ot_kafka {
     struct ot_reasons reasons;
 
     int64_t now_us;
+    int64_t wall_us;   /* when events were submitted last */
     int64_t looked_us; /* for stuck topics, and whether anybody is there */
     bool alive_asked;
     bool worked; /* anything ever */

@@ -7,6 +7,9 @@
 #include "base/crash.h"
 #include "event/headers.h"
 
+/* Clocks of two machines differ. */
+static const int64_t AHEAD_US = 60000000;
+
 /* Slot and generation, so that a report can be told from an older one. */
 static void *opaque_of(const struct ot_kafka *k, uint32_t slot)
 {
@@ -115,6 +118,15 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
     return code;
 }
 
+/* 0: librdkafka takes the time of now. A broker of Kafka 4 refuses what is an
+ * hour ahead of its clock: where that of the database is wrong, all would be. */
+static int64_t timestamp_ms(const struct ot_kafka *k, int64_t created_us)
+{
+    return created_us <= 0 || created_us > k->wall_us + AHEAD_US
+               ? 0
+               : created_us / 1000;
+}
+
 static rd_kafka_resp_err_t hand_over(struct ot_kafka *k, uint32_t slot,
                                      rd_kafka_headers_t *headers)
 {
@@ -126,7 +138,7 @@ static rd_kafka_resp_err_t hand_over(struct ot_kafka *k, uint32_t slot,
     m[PAYLOAD].u.mem.ptr = (void *)(uintptr_t)e->payload.p;
     m[PAYLOAD].u.mem.size = e->payload.n;
     m[HEADERS].u.headers = headers;
-    m[TIME].u.i64 = e->created_us > 0 ? e->created_us / 1000 : 0;
+    m[TIME].u.i64 = timestamp_ms(k, e->created_us);
     m[OPAQUE].u.ptr = opaque_of(k, slot);
     rd_kafka_error_t *error =
         rd_kafka_produceva(k->client->rk, m, OT_KAFKA_PARTS);
