@@ -500,7 +500,7 @@ static void test_message(void **state)
     int64_t began_ms = ot_wall_us() / 1000;
     e->created_us = ot_wall_us() + 7200000000; /* of a clock that is wrong */
     e = rig_event(r, kafka.topic, "k", "d");
-    e->created_us = ot_wall_us() + 30000000;
+    e->created_us = ot_wall_us() + 1200000000;
     int64_t ahead_ms = e->created_us / 1000;
     while (r->sent < 3)
         rig_submit(r, 3 - r->sent);

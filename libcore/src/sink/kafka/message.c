@@ -7,9 +7,6 @@
 #include "base/crash.h"
 #include "event/headers.h"
 
-/* Clocks of two machines differ. */
-static const int64_t AHEAD_US = 60000000;
-
 /* Slot and generation, so that a report can be told from an older one. */
 static void *opaque_of(const struct ot_kafka *k, uint32_t slot)
 {
@@ -117,6 +114,9 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
     rd_kafka_error_destroy(error);
     return code;
 }
+
+/* Half of what a broker of Kafka 4 allows. */
+static const int64_t AHEAD_US = 1800000000;
 
 /* 0: librdkafka takes the time of now. A broker of Kafka 4 refuses what is an
  * hour ahead of its clock: where that of the database is wrong, all would be. */
