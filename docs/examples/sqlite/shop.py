@@ -7,7 +7,7 @@ outbox = outtray.Outbox()
 
 
 def connect():
-    # Waits for the relay's short writes instead of failing (milliseconds).
+    # Waits for the relay's writes, which take milliseconds, instead of failing.
     return sqlite3.connect("shop.db", timeout=10)
 
 
