@@ -58,6 +58,20 @@ def test_a_database_that_looks_at_no_text(outtray, pg):
     pg.query(f"DROP DATABASE {name}_ascii WITH (FORCE)")
 
 
+def test_a_file_that_may_not_grow(outtray, pg):
+    """The relay lives, and says so."""
+    outtray.env.update(OUTTRAY_STORE_URL=pg.url, OUTTRAY_CONFIG="")
+    outtray.run("init")
+    outtray.run("enqueue", "t", "x")
+    sink = f"file://{outtray.folder}/out"
+    command = f"ulimit -f 0; exec {outtray.path} relay --sink {sink}"
+    with subprocess.Popen(["sh", "-c", command], env=outtray.environment(),
+                          stderr=subprocess.PIPE, text=True) as relay:  # fmt: skip
+        said = next((line for line in relay.stderr if "ulimit -f" in line), None)
+        relay.terminate()
+    assert said and relay.returncode == 0
+
+
 def test_unique_ids(outtray, store_url):
     outtray.env.update(OUTTRAY_STORE_URL=store_url, OUTTRAY_CONFIG="")
     outtray.run("init", "--unique-ids")

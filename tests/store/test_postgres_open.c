@@ -2,6 +2,7 @@
 #include "admin_pg.h"
 
 #include <arpa/inet.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* The scratch URL with another user, host or database. */
@@ -65,6 +66,19 @@ static void wrong_servers(void **state)
     a->ops->close(a);
     close(fd);
     patience = "10s";
+}
+
+/* What lacks is here, and not at the server. */
+static void no_socket_left(void **state)
+{
+    struct rlimit was, none;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = (struct rlimit){0, was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    refuse_open(pg.url, OUTTRAY_E_STORE_UNAVAILABLE, "ulimit -n");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
 }
 
 static void wrong_logins(void **state)
@@ -213,9 +227,9 @@ static void lost_connection(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BARE(wrong_servers),   BARE(wrong_logins),   BARE(wrong_passwords),
-        BARE(wrong_settings),  BARE(missing_outbox), FULL(missing_rights),
-        FULL(lost_connection),
+        BARE(wrong_servers),   BARE(no_socket_left),  BARE(wrong_logins),
+        BARE(wrong_passwords), BARE(wrong_settings),  BARE(missing_outbox),
+        FULL(missing_rights),  FULL(lost_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,8 @@ void ot_cli_signals_install(struct ot_cli_signals *signals)
         sigaction(SIGHUP, &act, NULL);
     sigaction(SIGTERM, &act, &signals->old_term);
     sigaction(SIGPIPE, &ignore, &signals->old_pipe);
+    /* A write beyond ulimit -f shall fail, and be told. */
+    sigaction(SIGXFSZ, &ignore, &signals->old_xfsz);
 }
 
 void ot_cli_signals_restore(const struct ot_cli_signals *signals)
@@ -54,6 +56,7 @@ void ot_cli_signals_restore(const struct ot_cli_signals *signals)
     sigaction(SIGHUP, &signals->old_hup, NULL);
     sigaction(SIGTERM, &signals->old_term, NULL);
     sigaction(SIGPIPE, &signals->old_pipe, NULL);
+    sigaction(SIGXFSZ, &signals->old_xfsz, NULL);
 }
 
 void ot_cli_signals_careful(void (*stop)(void *what), void *what)

@@ -16,6 +16,7 @@ struct ot_cli_signals {
     struct sigaction old_hup;
     struct sigaction old_term;
     struct sigaction old_pipe;
+    struct sigaction old_xfsz;
 };
 
 void ot_cli_signals_install(struct ot_cli_signals *);

@@ -61,6 +61,8 @@ const char *ot_writer_advice(int error)
     case ENOSPC:
     case EDQUOT:
         return "; make room, delivery resumes by itself";
+    case EFBIG:
+        return "; raise the limit of a file's size (ulimit -f), or rotate it";
     case EACCES:
     case EPERM:
         return "; let the relay's user write there";

@@ -164,6 +164,10 @@ static const char *advice(const PGconn *c, const char *sqlstate,
         return NULL;
     if (read_only(text))
         return "none of the hosts takes writes: name the primary in store.url";
+    if (strstr(text, "local user with ID") != NULL)
+        return "name a user: postgresql://user@host:port/database";
+    if (strstr(text, "Too many open files") != NULL)
+        return "raise the limit of open files (ulimit -n)";
     if (strstr(text, "SSL") != NULL || strstr(text, "certificate") != NULL)
         return "check sslmode and sslrootcert of store.url, or write "
                "store.tls=off if the network is to be trusted";
