@@ -227,6 +227,10 @@ class Postgres:
         if self.next_xid:
             self._age(bin_folder)
 
+    def can_age(self):
+        """Servers of the Maven repository come without this program."""
+        return (self._bin() / "pg_resetwal").exists()
+
     def _age(self, bin_folder):
         """Moves the counter of transaction ids; what initdb wrote is frozen
         first, or it would come from the future."""
