@@ -22,9 +22,9 @@ end
 -- A connection whose state is not known, or which is in a transaction still, must
 -- not go back to the pool.
 local function give_back(pg, seen, keepalive)
-    if seen and seen.transaction == "I" and keepalive then
+    if seen and seen.Z == "I" and keepalive then
         return keepalive(pg)
-    elseif not (seen and seen.transaction == "I") then
+    elseif not (seen and seen.Z == "I") then
         pcall(pg.disconnect, pg)
     end
 end
@@ -33,11 +33,11 @@ local function begin(pg)
     local fine, result, message, seen = pgmoon.query(pg, "BEGIN")
     if not fine then
         return nil, result, "MISUSE" -- another coroutine is in a call
-    elseif seen.notice == "25001" then
+    elseif seen:state_of("N") == "25001" then
         pcall(pg.disconnect, pg)
         return nil, "a transaction was open already on this connection, which "
             .. "is closed now", "IN_TRANSACTION"
-    elseif seen.transaction ~= "T" then
+    elseif seen.Z ~= "T" then
         pcall(pg.disconnect, pg)
         return nil, tostring(message or "BEGIN was not answered"),
             "STORE_UNAVAILABLE"
@@ -47,11 +47,11 @@ end
 
 local function commit(pg)
     local fine, result, message, seen = pgmoon.query(pg, "COMMIT")
-    if fine and seen.state then
+    if fine and seen.E then
         return seen, pgmoon.refused(seen, message)
-    elseif fine and seen.command and seen.command:find("^COMMIT") then
+    elseif fine and seen.C and seen.C:find("^COMMIT") then
         return seen, true
-    elseif fine and seen.command then
+    elseif fine and seen.C then
         -- That is how PostgreSQL answers COMMIT after a statement that failed.
         return seen, nil, "a statement has failed the transaction, so it was "
             .. "rolled back", "TRANSACTION_FAILED"

@@ -10,28 +10,26 @@ local pgmoon = {dialect = "POSTGRESQL"}
 -- some work. Where the state of the transaction is known it is not sent.
 local GUARD = "SAVEPOINT outtray; RELEASE outtray; "
 
--- The SQLSTATE in an error or a notice.
-local function state_of(message)
-    return ("\0" .. message):match("%zC(%w+)%z")
-end
-
--- Stands before receive_message of a connection, and keeps what comes by: a table
--- that can be called, because one is made for each request.
+-- Stands before receive_message of a connection, and keeps the last message of each
+-- kind by its letter in the protocol: Z has the state of the transaction, C the
+-- command that is complete, E an error, N a notice. It hears every message of a
+-- request, most of them in the interpreter: so it looks at none. A table that can be
+-- called, because one is made for each request.
 local Listener = {}
 Listener.__index = Listener
 
 function Listener:__call(pg)
     local kind, message = self.receive(pg)
-    if kind == "Z" then
-        self.transaction = message
-    elseif kind == "C" then
-        self.command = message
-    elseif kind == "E" and message then
-        self.state = state_of(message)
-    elseif kind == "N" and message then
-        self.notice = state_of(message)
+    if kind then
+        self[kind] = message or false
     end
     return kind, message
+end
+
+-- The SQLSTATE of the error ("E") or the notice ("N"), if there is one.
+function Listener:state_of(kind)
+    local message = self[kind]
+    return message and ("\0" .. message):match("%zC(%w+)%z")
 end
 
 function Listener:stop(pg)
@@ -48,20 +46,19 @@ end
 function pgmoon.listen(pg)
     local listener = setmetatable({
         own = rawget(pg, "receive_message") or false, receive = pg.receive_message,
-        transaction = false, command = false, state = false, notice = false,
+        Z = false, C = false, E = false, N = false,
     }, Listener)
     pg.receive_message = listener
     return listener
 end
 
--- Calls pg:simple_query; returns what pcall does, and what was read on the way: the
--- state of the transaction, the command, and SQLSTATE of an error and of a notice.
+-- Calls pg:simple_query; returns what pcall does, and the listener with what was read
+-- on the way.
 function pgmoon.query(pg, sql)
     local known = listener_of(pg)
     local seen = known or pgmoon.listen(pg)
 
-    seen.transaction, seen.command, seen.state, seen.notice =
-        false, false, false, false
+    seen.Z, seen.C, seen.E, seen.N = false, false, false, false
     local fine, result, message = pcall(pg.simple_query, pg, sql)
     if not known then
         seen:stop(pg)
@@ -84,25 +81,33 @@ end
 
 -- What an error of the server is.
 function pgmoon.refused(seen, message)
-    return errors.of_state(seen.state, tostring(message))
+    return errors.of_state(seen:state_of("E") or "", tostring(message))
+end
+
+-- Of the command that is complete.
+local function rows_of(command)
+    if command == "INSERT 0 1\0" then
+        return 1
+    end
+    return tonumber((command or ""):match("^INSERT %d+ (%d+)"))
 end
 
 function pgmoon.execute(pg, sql, required)
     local listener = listener_of(pg)
-    local open = listener and listener.transaction == "T"
+    local open = listener and listener.Z == "T"
     local fine, result, message, seen =
         pgmoon.query(pg, required and not open and GUARD .. sql or sql)
     if not fine then
         -- It raises what its caller did wrong: another coroutine is in a call.
         return nil, tostring(result), "MISUSE"
-    elseif seen.state then
+    elseif seen.E then
         return pgmoon.refused(seen, message)
     elseif not result then
         return broken(tostring(message))
-    elseif required and seen.transaction ~= "T" then
+    elseif required and seen.Z ~= "T" then
         return errors.not_in_transaction()
     end
-    return true, tonumber((seen.command or ""):match("^INSERT %d+ (%d+)"))
+    return true, rows_of(seen.C)
 end
 
 return pgmoon
