@@ -16,6 +16,7 @@ def settings(secure, listener, **more):
     protocol = {
         "LOGIN": "sasl_ssl",
         "PLAINLOGIN": "sasl_plaintext",
+        "AWAY": "sasl_plaintext",
         "PLAINTEXT": "plaintext",
     }.get(listener, "ssl")
     given = {"security.protocol": protocol, **more}
@@ -258,6 +259,17 @@ def test_a_user_that_may_publish_nothing(outbox, secure):
     secure.grant("zoe", "WRITE", outbox.topic)
     outbox.arrived()
     assert relay.stderr.count("failed for good") == 1, relay.stderr
+
+
+def test_plain_text_stays_on_this_machine(outbox, secure):
+    """Also where it is the broker that sends its clients elsewhere."""
+    secure.grant("anna", "WRITE", outbox.topic)
+    outbox.enqueue()
+    relay = outbox.relay("AWAY", *ANNA)
+    once = told_once(relay, "sink.tls=off")
+    assert "not on this machine" in relay.stderr
+    relay.kill()
+    assert once(), relay.stderr
 
 
 def test_a_certificate_that_is_renewed(outbox, secure):

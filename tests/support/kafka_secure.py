@@ -9,6 +9,7 @@
 | MUTUAL    | it asks for the client's certificate as well |
 | LOGIN     | TLS, and a login: PLAIN, SCRAM, OAUTHBEARER |
 | PLAINLOGIN | the same login without TLS |
+| AWAY      | the same, and the address of another machine to go to |
 
 Users start without any right.
 """
@@ -26,6 +27,7 @@ LISTENERS = {
     "MUTUAL": "SSL",
     "LOGIN": "SASL_SSL",
     "PLAINLOGIN": "SASL_PLAINTEXT",
+    "AWAY": "SASL_PLAINTEXT",
 }
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 USERS = {name: f"{name}'s seCret" for name in ("anna", "ben", "zoe")}
@@ -143,7 +145,7 @@ class SecureKafka:
             ),
             "listener.name.mutual.ssl.client.auth=required",
         ]
-        for listener in ("login", "plainlogin"):
+        for listener in ("login", "plainlogin", "away"):
             at = f"listener.name.{listener}."
             lines.append(f"{at}sasl.enabled.mechanisms={','.join(MECHANISMS)}")
             lines += [f"{at}{m}.sasl.jaas.config={text}" for m, text in logins.items()]

@@ -166,7 +166,8 @@ class Kafka:
     """A cluster of `count` nodes under `folder`; nodes[0] is node 1. So many
     further listeners of each node as `proxied` says tell their clients the
     ports of proxies, see `proxies`. Others are `listeners` ({name: protocol}),
-    found in `addresses`. Of another version than that of the tests if one is given."""
+    found in `addresses`; AWAY sends its clients to another machine. Of another
+    version than that of the tests if one is given."""
 
     def __init__(
         self,
@@ -239,11 +240,14 @@ class Kafka:
         """Listeners of a node, what they advertise, and their protocols."""
         listeners, advertised, protocols = "", "", ""
         for name, protocol in self.listeners.items():
-            address = f"127.0.0.1:{process.free_port()}"
+            port = process.free_port()
+            address = f"127.0.0.1:{port}"
             others = self.addresses.get(name)
             self.addresses[name] = f"{others},{address}" if others else address
             listeners += f",{name}://{address}"
-            advertised += f",{name}://{address}"
+            # No machine has an address of that network (RFC 5737).
+            host = "192.0.2.1" if name == "AWAY" else "127.0.0.1"
+            advertised += f",{name}://{host}:{port}"
             protocols += f",{name}:{protocol}"
         for number, ports in enumerate(self.proxied):
             ports.append(process.free_ports(2))

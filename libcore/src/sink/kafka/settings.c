@@ -360,6 +360,14 @@ static int set_tokens(rd_kafka_conf_t *rk, const struct outtray_conf *conf,
     return code != 0 ? code : ot_kafka_token_use(rk, path, err);
 }
 
+static bool speaks_tls(const rd_kafka_conf_t *rk)
+{
+    char *protocol = ot_kafka_setting(rk, "security.protocol");
+    bool tls = protocol != NULL && strstr(protocol, "ssl") != NULL;
+    ot_free(protocol);
+    return tls;
+}
+
 /* Decides between plain text and TLS once everything else is known. */
 static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
                         bool verify, bool given, bool login,
@@ -367,10 +375,7 @@ static int set_protocol(rd_kafka_conf_t *rk, const struct ot_url *url,
 {
     bool away = !ot_hosts_loopback(url->hosts);
     if (given) {
-        char *protocol = ot_kafka_setting(rk, "security.protocol");
-        bool tls = protocol != NULL && strstr(protocol, "ssl") != NULL;
-        ot_free(protocol);
-        if (tls || !away || !verify)
+        if (speaks_tls(rk) || !away || !verify)
             return 0;
         return ot_fail(err, OUTTRAY_E_CONF,
                        "kafka.security.protocol: %s is not on this machine "
@@ -412,6 +417,43 @@ static int make_socket(int domain, int type, int protocol, void *opaque)
         setsockopt(fd, IPPROTO_TCP, options[i].name, &options[i].value,
                    sizeof(options[i].value));
     return fd;
+}
+
+/* An address of this machine is one that can be bound to. */
+static bool is_here(const struct sockaddr *to, size_t n)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } at = {.any = {0}};
+    int fd = socket(to->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || n > sizeof(at)) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    memcpy(&at, to, n);
+    if (to->sa_family == AF_INET6)
+        at.in6.sin6_port = 0;
+    else
+        at.in.sin_port = 0;
+    bool here = bind(fd, &at.any, (socklen_t)n) == 0;
+    close(fd);
+    return here;
+}
+
+/* Brokers name those that clients go to, wherever they are. */
+static int connect_here(int fd, const struct sockaddr *to, int n,
+                        const char *broker, void *opaque)
+{
+    (void)broker;
+    (void)opaque;
+    if (!is_here(to, (size_t)n))
+        return OT_KAFKA_ELSEWHERE;
+    return connect(fd, to, (socklen_t)n) == 0 || errno == EINPROGRESS ? 0
+                                                                      : errno;
 }
 
 static long number_of(const rd_kafka_conf_t *rk, const char *name)
@@ -488,6 +530,8 @@ int ot_kafka_settings(rd_kafka_conf_t **out, const struct outtray_conf *conf,
         return code;
     }
     rd_kafka_conf_set_socket_cb(rk, make_socket);
+    if (verify && !speaks_tls(rk))
+        rd_kafka_conf_set_connect_cb(rk, connect_here);
     ot_kafka_trouble_watch(rk);
     rd_kafka_conf_enable_sasl_queue(rk, 1); /* see new_producer */
     rd_kafka_conf_set_events(rk, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |

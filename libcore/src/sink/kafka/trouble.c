@@ -33,6 +33,10 @@ static const struct {
     {"alert certificate unknown", refuses_certificate},
     {"alert certificate expired", refuses_certificate},
     {"alert unsupported certificate", refuses_certificate},
+    {OT_KAFKA_ELSEWHERE_TEXT,
+     "the broker's advertised.listeners are not on this machine and must be "
+     "spoken to with TLS: set kafka.security.protocol to ssl or sasl_ssl, or "
+     "write sink.tls=off"},
     {"Invalid response size",
      "what listens there is no Kafka broker: check the port in sink.url, and "
      "kafka.security.protocol"},
