@@ -46,6 +46,27 @@ static void test_unknown_topic(void **state)
     rig_close(r);
 }
 
+/* All refused at one time, each with its own reason. */
+static void test_unknown_topics(void **state)
+{
+    char name[80];
+    (void)state;
+    name_topic("unknown");
+    struct rig *r = open_one(NULL);
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof(name), "%s-%d", broker.topic, i);
+        rig_event(r, name, "k", "x");
+    }
+    assert_int_equal(rig_submit(r, 60), 60);
+    sleep(1); /* the answers come meanwhile */
+    assert_true(rig_wait(r, 60, 20000));
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof(name), "%s-%d:", broker.topic, i);
+        assert_non_null(strstr(r->events[i].reason, name));
+    }
+    rig_close(r);
+}
+
 static void test_auto_create(void **state)
 {
     static const char *const settings[] = {
@@ -259,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unknown_topic),
+        cmocka_unit_test(test_unknown_topics),
         cmocka_unit_test(test_auto_create),
         cmocka_unit_test(test_bad_name),
         cmocka_unit_test(test_deleted_topic),

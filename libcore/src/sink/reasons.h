@@ -4,14 +4,21 @@
 
 #include "base/base.h"
 
-/* The last few texts stay where they are: longer than a completion is looked
- * at, and a burst of failures with one cause needs one. */
-struct ot_reasons {
-    char text[16][400];
-    unsigned next;
+struct ot_reason_text {
+    struct ot_reason_text *next; /* in its bucket */
+    char text[];
 };
 
-/* A copy of text, or the copy that is there. */
+/* Each text once, however many events failed with it. */
+struct ot_reasons {
+    struct ot_reason_text *bucket[64];
+    size_t n;
+    char unowned[200]; /* the last one for which there was no memory */
+};
+
+/* A copy of text, or the copy that is there: it stays until it is forgotten. */
 const char *ot_reason(struct ot_reasons *, const char *text);
+/* All of them, when no completion points to one. */
+void ot_reasons_forget(struct ot_reasons *);
 
 #endif

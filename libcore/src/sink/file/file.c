@@ -284,6 +284,7 @@ static void file_close(struct ot_sink *sink)
     ot_lines_free(&s->waiting);
     ot_lines_free(&s->with_writer);
     ot_done_free(&s->done);
+    ot_reasons_forget(&s->reasons);
     ot_free(s->path);
     ot_free(s);
 }

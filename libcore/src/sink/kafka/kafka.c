@@ -26,6 +26,7 @@ static void release(struct ot_kafka *k)
     if (k->wake.read_fd >= 0)
         ot_wake_close(&k->wake);
     ot_done_free(&k->done);
+    ot_reasons_forget(&k->reasons);
     outtray_conf_free(k->conf);
     ot_kafka_overrides_free(&k->overrides);
     ot_free(k->slots);
@@ -315,6 +316,8 @@ static size_t kafka_completions(struct ot_sink *sink, struct ot_completion *out,
 {
     struct ot_kafka *k = self(sink);
     size_t n = 0;
+    if (k->done.n == 0)
+        ot_reasons_forget(&k->reasons);
     if (forked(k))
         return ot_done_take(&k->done, out, max);
     if (k->client != NULL) {

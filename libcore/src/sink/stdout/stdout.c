@@ -317,6 +317,7 @@ static void stdout_close(struct ot_sink *sink)
     close(s->fd);
     ot_lines_free(&s->lines);
     ot_done_free(&s->done);
+    ot_reasons_forget(&s->reasons);
     ot_free(s);
 }
 
