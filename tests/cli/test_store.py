@@ -58,6 +58,22 @@ def test_a_database_that_looks_at_no_text(outtray, pg):
     pg.query(f"DROP DATABASE {name}_ascii WITH (FORCE)")
 
 
+def test_times_of_no_clock(outtray, pg):
+    """They are shown as far as people count, and end no listing."""
+    outtray.env.update(OUTTRAY_STORE_URL=pg.url, OUTTRAY_CONFIG="")
+    outtray.run("init")
+    for time in ("infinity", "-infinity", "294276-01-01"):
+        pg.query("INSERT INTO outtray.event (topic, payload, created_at, deliver_at) "
+                 "VALUES ('t', 'x', %s, %s)", time, time)  # fmt: skip
+    events = outtray.run("tail", "--json").lines()
+    assert [one["created_at"][:4] for one in events] == ["9999", "1970", "9999"]
+    for event in events:
+        assert event["id"] in outtray.run("show", event["id"]).stdout
+    outtray.run("relay", "--until-empty", "--sink", "fault:?script=reject")
+    assert len(outtray.run("dead", "--json").lines()) == 1
+    assert len(outtray.run("tail", "--json").lines()) == 3
+
+
 def test_a_file_that_may_not_grow(outtray, pg):
     """The relay lives, and says so."""
     outtray.env.update(OUTTRAY_STORE_URL=pg.url, OUTTRAY_CONFIG="")

@@ -32,20 +32,27 @@ enum column {
     PAYLOAD,
 };
 
-/* In the order of enum column. deliver_at may be infinite, which no integer
- * is. */
+/* In microseconds. A plain INSERT may bring in any time, infinity as well, and
+ * not each is an integer. */
+#define MICROSECONDS(time)                                \
+    "(extract(epoch FROM least(greatest(" time            \
+    ", timestamptz '1970-01-01 00:00:01Z'), timestamptz " \
+    "'9999-12-31 00:00:00Z')) * 1000000)::bigint"
+#define OR_NULL(time) \
+    "CASE WHEN isfinite(" time ") THEN " MICROSECONDS(time) " END"
+#define CREATED_AT      MICROSECONDS("e.created_at")
+#define DELIVER_AT      OR_NULL("e.deliver_at")
+#define NEXT_ATTEMPT_AT OR_NULL("h.next_attempt_at")
+
+/* In the order of enum column. */
 static const char columns[] =
     "SELECT e.seq, e.id, e.topic, e.key, e.type, e.headers, "
-    "octet_length(e.payload), "
-    "(extract(epoch FROM e.created_at) * 1000000)::bigint, "
-    "CASE WHEN isfinite(e.deliver_at) THEN "
-    "(extract(epoch FROM e.deliver_at) * 1000000)::bigint END, "
-    "e.seq > coalesce((SELECT position FROM {{outbox}}.cursor "
+    "octet_length(e.payload), " CREATED_AT ", " DELIVER_AT
+    ", e.seq > coalesce((SELECT position FROM {{outbox}}.cursor "
     "WHERE subscription = $1), 0), "
     "EXISTS (SELECT FROM {{outbox}}.gap g WHERE g.subscription = $1 AND "
     "e.seq BETWEEN g.first AND g.last), "
-    "h.state, h.holds_key, h.attempts, "
-    "(extract(epoch FROM h.next_attempt_at) * 1000000)::bigint, "
+    "h.state, h.holds_key, h.attempts, " NEXT_ATTEMPT_AT ", "
     "(extract(epoch FROM h.first_error_at) * 1000000)::bigint, "
     "(extract(epoch FROM h.last_error_at) * 1000000)::bigint, "
     "h.retried_us, h.error_code, h.error";
@@ -304,8 +311,8 @@ static int seq_at(struct ot_pga *a, int64_t time_us, int64_t low, int64_t high,
         snprintf(below, sizeof(below), "%lld", (long long)high);
         rc = ot_pga_run_with(
             a,
-            "SELECT seq, (extract(epoch FROM created_at) * 1000000)::bigint "
-            "FROM {{outbox}}.event WHERE seq >= $1 AND seq < $2 "
+            "SELECT seq, " CREATED_AT
+            " FROM {{outbox}}.event e WHERE seq >= $1 AND seq < $2 "
             "ORDER BY seq LIMIT 1",
             values, 2, "look for a time in the log", &r, err);
         if (rc == 0 && PQntuples(r) != 0 && ot_pga_int(r, 0, 1) < time_us)
