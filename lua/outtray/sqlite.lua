@@ -69,10 +69,10 @@ end
 local function show(module)
     local path, driver, begin = driver_here()
     if not path then
-        -- For everybody in the program, so the core finds it.
+        -- Lua 5.1 loads no library but for a function of it, which is not called.
         for _, name in ipairs {"libsqlite3.so.0", "libsqlite3.so"} do
-            if package.loadlib(name, "*") then
-                return true
+            if package.loadlib(name, "sqlite3_libversion") then
+                return module.sqlite_use_loaded(name)
             end
         end
         return nil, "there is no SQLite in this process: install a driver, such "

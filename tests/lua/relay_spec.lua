@@ -316,6 +316,37 @@ for name, store in pairs(STORES) do
     end)
 end
 
+describe("a relay of postgres", function()
+    before_each(databases.empty)
+
+    it("gives events on when the server has closed its connections", function()
+        local store = STORES.postgres
+        local _, exec = databases.drivers[store.driver].connect()
+        enqueue(store.driver, some(4))
+        local relay = relay_of(store)
+        local seen, harmed = {}, false
+        for batch in relay:batches {max_events = 2} do
+            for event in batch:events() do
+                seen[event.payload] = true
+                if not harmed then
+                    harmed = true
+                    exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        .. "WHERE datname = current_database() AND "
+                        .. "application_name = 'outtray'")
+                    enqueue(store.driver, {{topic = "t", key = "k", payload = "5"}})
+                end
+                event:ok()
+            end
+            if seen["4"] and seen["5"] then
+                relay:stop()
+            end
+        end
+        relay:close()
+        assert.same({["1"] = true, ["2"] = true, ["3"] = true, ["4"] = true,
+            ["5"] = true}, seen)
+    end)
+end)
+
 describe("a relay", function()
     local function fails(options, code, pattern)
         local relay, message, name = outtray.relay(options)

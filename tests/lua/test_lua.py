@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from lua_modules import INTERPRETERS, ROOT, build, environment, module
+from lua_modules import INTERPRETERS, ROOT, VERSIONS, build, environment, module
 
 FOLDER = pathlib.Path(__file__).parent
 SPECS = sorted(path.name for path in FOLDER.glob("*_spec.lua"))
@@ -123,6 +123,23 @@ print("stopped", relay:stats().delivered)
 relay:close()
 """
 
+RAISES = """
+local outtray = require "outtray"
+local relay = assert(outtray.relay {
+    store = arg[1], sink = "script:", until_empty = true,
+})
+for batch in relay:batches() do
+    for event in batch:events() do
+        if arg[2] == "raise" then
+            error("their API is away")
+        end
+        print(event.topic)
+        event:ok()
+    end
+end
+relay:close()
+"""
+
 LEFT_OPEN = """
 local outtray = require "outtray"
 local kept = {}
@@ -168,6 +185,19 @@ def test_a_signal_stops_a_worker(number, interpreter, one_event, tmp_path):
 
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_a_worker_that_raises(interpreter, one_event, tmp_path):
+    """It ends and says why; the next one is given its events."""
+    (tmp_path / "raises.lua").write_text(RAISES)
+    program = [interpreter, tmp_path / "raises.lua", one_event]
+    code, output = run(*program, "raise", timeout=60)
+    assert code == 1, output
+    assert "their API is away" in output
+    assert "Sanitizer" not in output
+    code, output = run(*program, "fine", timeout=60)
+    assert (code, output.count("orders.created")) == (0, 3), output
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_relays_that_are_left_open(interpreter, one_event, tmp_path):
     (tmp_path / "left.lua").write_text(LEFT_OPEN)
     code, output = run(interpreter, tmp_path / "left.lua", one_event, timeout=60)
@@ -188,6 +218,20 @@ def test_the_command(interpreter, one_event):
     code, output = run(interpreter, script, "relai")
     assert code == 2, output
     assert "relay" in output
+
+
+@pytest.mark.parametrize("interpreter", VERSIONS)
+def test_the_command_without_a_driver(interpreter, one_event):
+    """No driver of SQLite is found: the system's library does, in every Lua."""
+    alone = environment(interpreter)["LUA_CPATH"].removesuffix(";;")
+    code, output = run(
+        interpreter,
+        ROOT / "lua/bin/outtray-lua",
+        *("status", "--store", one_event),
+        env={"LUA_CPATH": alone},
+    )
+    assert code == 0, output
+    assert "pending   3" in output
 
 
 @pytest.mark.parametrize(("name", "version"), MODULES)

@@ -43,6 +43,7 @@ have() {
                      require "luasql.sqlite3" require "dbd.postgresql"
                      require "dbd.sqlite3"' || return 1
         done
+        lua5.1 -e 'require "bit"' # for the real pgmoon
         ;;
     lsqlite3) # Debian has it from 13 on
         lua5.4 -e 'require "lsqlite3"' || ! apt-cache show lua-lsqlite3
@@ -145,7 +146,8 @@ describe() {
     lua-libs)
         title="libraries of Lua for the tests"
         packages="lua-socket lua-cjson lua-luv lua-cqueues lua-sql-postgres
-                  lua-sql-sqlite3 lua-dbi-postgresql lua-dbi-sqlite3"
+                  lua-sql-sqlite3 lua-dbi-postgresql lua-dbi-sqlite3
+                  lua-bitop"
         ;;
     busted) title=busted packages=lua-busted ;;
     luarocks) title=LuaRocks packages=luarocks ;;
