@@ -31,11 +31,13 @@ BUILD = ROOT / "build/asan"
 PREFIX = "outtray-test-"
 # Variables of the user that tests may see: which versions of PostgreSQL, and
 # how many orders of steps, tests/isolation runs; whether tests/crash takes its
-# time.
+# time; which failures tests/turns takes.
 PASSED = (
     "OUTTRAY_TEST_PG_VERSIONS",
     "OUTTRAY_TEST_INTERLEAVE",
     "OUTTRAY_TEST_LONG",
+    "OUTTRAY_TEST_TURNS",
+    "OUTTRAY_TEST_TURN",
 )
 SUMMARY = re.compile(r"^\d+% tests passed, |^=+ .*\d+ \w+.* in [\d.]+s.* =+$")
 

@@ -216,6 +216,7 @@ bool turn_run(const struct outbox *outbox, enum turn_kind kind, long nth)
 void turn_each(const struct outbox *outbox, enum turn_kind kind, long most)
 {
     const char *only = getenv("OUTTRAY_TEST_TURN");
+    const char *times = getenv("OUTTRAY_TEST_TURNS");
     long stride = 1, count, points = 0;
 
     if (only != NULL) {
@@ -224,6 +225,8 @@ void turn_each(const struct outbox *outbox, enum turn_kind kind, long most)
     }
     turn_run(outbox, kind, INT32_MAX);
     count = turn.count;
+    if (times != NULL)
+        most *= strtol(times, NULL, 10);
     if (getenv("OUTTRAY_TEST_LONG") == NULL && count > most)
         stride = (count + most - 1) / most;
     for (long n = 0; turn_run(outbox, kind, n); n += stride)

@@ -85,7 +85,8 @@ bool turn_run(const struct outbox *, enum turn_kind, long nth);
 
 /* The story with every nth, until one is not reached: of at most `most`, evenly
  * spread, unless OUTTRAY_TEST_LONG is set. Prints how many there were. With
- * OUTTRAY_TEST_TURN=n it is that one alone, to look at a failure. */
+ * OUTTRAY_TEST_TURNS=n it is n times as many, with OUTTRAY_TEST_TURN=n the nth
+ * alone, to look at a failure. */
 void turn_each(const struct outbox *, enum turn_kind, long most);
 
 /* For what a test makes fail by itself: is it its turn? */
