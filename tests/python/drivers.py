@@ -123,7 +123,7 @@ class Sqlite3(Driver):
         import sqlite3
 
         level = None if self.bare else self.level
-        self.conn = sqlite3.connect(self.path, TIMEOUT, isolation_level=level)
+        self.conn = sqlite3.connect(self.path, timeout=TIMEOUT, isolation_level=level)
 
 
 @driver("sqlite3-own-begin", "sqlite")
@@ -143,7 +143,7 @@ class Sqlite3Newer(Sqlite3):
     async def open(self):
         import sqlite3
 
-        self.conn = sqlite3.connect(self.path, TIMEOUT, autocommit=self.bare)
+        self.conn = sqlite3.connect(self.path, timeout=TIMEOUT, autocommit=self.bare)
 
 
 @driver("aiosqlite", "sqlite")
