@@ -123,6 +123,16 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
         e->dirty = true; /* if only by a filtered row or a new gap */
 }
 
+/* Between reads that only wait for a flush, which takes as long as several of
+ * them: as long as the last one took, so that half of them are left. */
+static int64_t barrier_pause(const struct ot_engine *e)
+{
+    int64_t us = e->now_us - e->asked[OT_REPLY_READ].sent_us;
+    if (us < OT_BARRIER_MIN)
+        us = OT_BARRIER_MIN;
+    return us < e->poll_us ? us : e->poll_us;
+}
+
 static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
 {
     uint32_t n = read->rows->n;
@@ -132,7 +142,7 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
     e->read_all = !read->cut && n == 0;
     if (n > 0) {
         e->poll_us = e->opt.poll_min_us;
-    } else if (!barrier) { /* its reads follow without a pause */
+    } else if (!barrier) { /* its reads have a pace of their own */
         /* Slowly: after a pause the first event waits for the poll at its end,
          * so at most a quarter as long as the pause was. */
         e->poll_us += e->poll_us / 4;
@@ -141,9 +151,10 @@ static void set_pace(struct ot_engine *e, const struct ot_read_reply *read)
     }
     if (ot_gaps_open(&e->gaps, e->read_position) && e->poll_us > OT_GAP_POLL_US)
         e->poll_us = OT_GAP_POLL_US;
-    e->next_read_us = e->now_us + e->poll_us;
-    if (read->cut || barrier)
+    if (read->cut)
         e->next_read_us = e->now_us;
+    else
+        e->next_read_us = e->now_us + (barrier ? barrier_pause(e) : e->poll_us);
 }
 
 /* Whoever was needed has a reference of its own by now. */

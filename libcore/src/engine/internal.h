@@ -22,6 +22,7 @@
 
 #define OT_NO_RING     UINT64_MAX
 #define OT_BARRIER_US  INT64_C(5000)    /* then a write forces the flush */
+#define OT_BARRIER_MIN INT64_C(100)     /* least pause of reads until then */
 #define OT_IN_MEMORY   INT64_C(1000000) /* longest backoff in the window */
 #define OT_SLOW_US     INT64_C(3000000) /* a sink that needs so long is news */
 #define OT_RECHECK_US  INT64_C(3000000) /* after a refusal */

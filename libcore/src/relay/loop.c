@@ -1,6 +1,8 @@
 /* loop.c - libuv behind loop.h. */
+#define _GNU_SOURCE /* ppoll */
 #include "relay/loop.h"
 
+#include <poll.h>
 #include <uv.h>
 
 #define MAX_WAIT_MS   86400000 /* one day */
@@ -21,6 +23,7 @@ struct ot_loop {
     uv_async_t wake;
     struct watch *watches;
     bool blind; /* some descriptor cannot be waited on */
+    bool stale; /* what libuv watches has changed since it ran */
 };
 
 /* libuv before 1.45 runs the timers before it waits. A process that was held
@@ -74,6 +77,7 @@ int ot_loop_new(struct ot_loop **out, struct outtray_error *err)
         ot_free(loop);
         return ot_fail(err, OUTTRAY_E_IO, "event loop: %s", uv_strerror(rc));
     }
+    loop->stale = true;
     *out = loop;
     return 0;
 }
@@ -164,6 +168,7 @@ void ot_loop_watch(struct ot_loop *loop, const struct ot_fd *fds, size_t n)
         else if (uv_poll_start(&watch->poll, events, on_ready) != 0)
             loop->blind = true;
         watch->events = events;
+        loop->stale = true;
     }
 }
 
@@ -180,14 +185,33 @@ static uint64_t ms_until(int64_t until_us, int64_t now_us)
     return (uint64_t)ms;
 }
 
+/* Less than a millisecond, of which libuv would make a whole one. */
+static bool wait_briefly(struct ot_loop *loop, int64_t us)
+{
+#ifdef __linux__
+    struct pollfd fd = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
+    struct timespec time = {.tv_nsec = (long)us * 1000};
+
+    return us > 0 && us < 1000 && !loop->stale &&
+           ppoll(&fd, 1, &time, NULL) >= 0;
+#else
+    (void)loop;
+    (void)us;
+    return false;
+#endif
+}
+
 void ot_loop_wait(struct ot_loop *loop, int64_t until_us)
 {
     int64_t now_us = ot_now_us();
 
     if (loop->blind && until_us > now_us + BLIND_WAIT_US)
         until_us = now_us + BLIND_WAIT_US;
+    if (wait_briefly(loop, until_us - now_us))
+        until_us = now_us; /* libuv only looks who is ready */
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->timer, on_timer, ms_until(until_us, now_us), 0);
+    loop->stale = false;
     uv_run(&loop->uv, until_us <= now_us ? UV_RUN_NOWAIT : UV_RUN_ONCE);
 }
 
