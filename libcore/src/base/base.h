@@ -170,6 +170,7 @@ struct ot_uuid_source {
 };
 int ot_uuid_next(struct ot_uuid_source *, struct ot_uuid *out);
 char *ot_uuid_text(struct ot_uuid, char out[37]); /* lower case; returns out */
+void ot_uuid_put(const struct ot_uuid *, char out[36]); /* the same, no NUL */
 bool ot_uuid_parse(struct ot_slice text, struct ot_uuid *out);
 int64_t ot_uuid_time_us(struct ot_uuid); /* of a v7; else -1 */
 

@@ -62,9 +62,11 @@ static const char pairs[] =
         ROW("8") ROW("9") ROW("a") ROW("b") ROW("c") ROW("d") ROW("e") ROW("f");
 #undef ROW
 
-char *ot_uuid_text(struct ot_uuid u, char out[37])
+/* By its address: a value would come in two registers, and each byte of it by
+ * a shift. */
+void ot_uuid_put(const struct ot_uuid *u, char out[36])
 {
-#define PUT(i, at) memcpy(out + (at), pairs + (size_t)2 * u.b[i], 2)
+#define PUT(i, at) memcpy(out + (at), pairs + (size_t)2 * u->b[i], 2)
     PUT(0, 0), PUT(1, 2), PUT(2, 4), PUT(3, 6);
     PUT(4, 9), PUT(5, 11);
     PUT(6, 14), PUT(7, 16);
@@ -73,6 +75,11 @@ char *ot_uuid_text(struct ot_uuid u, char out[37])
         PUT(15, 34);
 #undef PUT
     out[8] = out[13] = out[18] = out[23] = '-';
+}
+
+char *ot_uuid_text(struct ot_uuid u, char out[37])
+{
+    ot_uuid_put(&u, out);
     out[36] = '\0';
     return out;
 }

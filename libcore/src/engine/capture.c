@@ -101,7 +101,6 @@ static void add_row(struct ot_engine *e, struct ot_rows *rows,
     if (event->filtered) /* settled on reading */
         return;
     uint32_t id = ot_window_item(e, rows, event);
-    ot_rows_ref(rows, 1);
     struct ot_item *item = ot_item(e, id);
     item->lsn = lsn;
     item->late = late;
@@ -113,8 +112,10 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
 {
     struct ot_rows *rows = read->rows;
     bool open = e->admit < e->tail;
+    uint64_t before = e->tail;
     for (uint32_t i = 0; i < rows->n; i++)
         add_row(e, rows, &rows->events[i], read->lsn, position);
+    ot_rows_ref(rows, (uint32_t)(e->tail - before)); /* one an item */
     e->pinned += rows->n;
     e->pinned_bytes += rows->bytes;
     if (!open)

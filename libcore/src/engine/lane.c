@@ -15,12 +15,9 @@ uint64_t ot_lane_key(const struct ot_engine *e, const struct ot_event *event)
     return key != 0 ? key : 1;
 }
 
-uint32_t ot_lane_of(struct ot_engine *e, uint64_t key)
+static uint32_t lane_new(struct ot_engine *e, uint64_t key)
 {
-    uint32_t id = ot_index_find(&e->by_key, key);
-    if (id != OT_NIL)
-        return id;
-    id = e->free_lane;
+    uint32_t id = e->free_lane;
     if (id == OT_NIL) {
         if (OT_GROW(e->lanes, e->lanes_size, e->nlanes + 1) != 0) {
             e->nomem = true;
@@ -44,6 +41,12 @@ uint32_t ot_lane_of(struct ot_engine *e, uint64_t key)
                                     .held_first = OT_NIL,
                                     .held_last = OT_NIL};
     return id;
+}
+
+uint32_t ot_lane_of(struct ot_engine *e, uint64_t key)
+{
+    uint32_t id = ot_index_find(&e->by_key, key);
+    return id != OT_NIL ? id : lane_new(e, key);
 }
 
 static void lane_free(struct ot_engine *e, uint32_t id)

@@ -228,7 +228,7 @@ bool ot_limit_ready(const struct ot_engine *e)
 
 void ot_limit_hold_all(struct ot_engine *e)
 {
-    for (size_t i = 0; i < e->nitems && !e->nomem; i++) {
+    for (size_t i = 0; e->nlimits > 0 && i < e->nitems && !e->nomem; i++) {
         const struct ot_item *item = &e->items[i];
         if (item->state == OT_ITEM_LIMITED && item->ring != OT_NO_RING)
             ot_hold(e, (uint32_t)i, OT_HELD_WAITING, true, 0, &held_by_limit);

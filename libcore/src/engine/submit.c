@@ -16,7 +16,7 @@ static bool topic_waits(struct ot_engine *e, uint32_t id)
     return item->held == OT_NIL || !ot_entry(e, item->held)->probe;
 }
 
-static void offer(struct ot_engine *e, uint32_t id)
+static inline void offer(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
     item->state = OT_ITEM_OFFERED;
@@ -53,13 +53,22 @@ static void leave_queue(struct ot_engine *e, uint32_t id)
         ot_lane_go(e, lane); /* those that waited for it */
 }
 
+/* From the front, and what is left of the queue gets a new front once. */
 static void offer_all(struct ot_engine *e, uint32_t room)
 {
-    while (e->noffered < room && e->ready.first != OT_NIL) {
-        uint32_t id = e->ready.first;
-        ot_ready_remove(e, id);
+    uint32_t id = e->ready.first;
+    while (e->noffered < room && id != OT_NIL) {
+        struct ot_item *item = ot_item(e, id);
+        uint32_t next = item->next;
+        item->prev = item->next = OT_NIL;
         offer(e, id);
+        id = next;
     }
+    e->ready.first = id;
+    if (id == OT_NIL)
+        e->ready.last = OT_NIL;
+    else
+        ot_item(e, id)->prev = OT_NIL;
 }
 
 static void offer_ready(struct ot_engine *e, uint32_t room)

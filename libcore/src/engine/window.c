@@ -25,11 +25,9 @@ static int ring_room(struct ot_engine *e, uint64_t n)
 
 int ot_window_room(struct ot_engine *e, uint32_t n)
 {
-    size_t want = (size_t)e->in_memory + n, before = e->items_size;
+    size_t want = (size_t)e->in_memory + n;
     if (ring_room(e, n) != 0 || OT_GROW(e->items, e->items_size, want) != 0)
         return OUTTRAY_E_NOMEM;
-    for (size_t i = before; i < e->items_size; i++)
-        e->items[i] = (struct ot_item){.state = OT_ITEM_FREE};
     return 0;
 }
 
@@ -50,6 +48,7 @@ uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
         ot_prefetch_item(e, e->free_item);
     } else {
         id = (uint32_t)e->nitems++;
+        e->items[id].gen = 0;
     }
     struct ot_item *item = ot_item(e, id);
     *item = (struct ot_item){
@@ -83,11 +82,12 @@ void ot_window_append(struct ot_engine *e, uint32_t id)
 void ot_window_release(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
-    if (item->rows->refs == 1) {
-        e->pinned -= item->rows->n;
-        e->pinned_bytes -= item->rows->bytes;
+    struct ot_rows *rows = item->rows;
+    if (--rows->refs == 0) {
+        e->pinned -= rows->n;
+        e->pinned_bytes -= rows->bytes;
+        rows->free(rows);
     }
-    ot_rows_unref(item->rows);
     item->rows = NULL;
     item->event = NULL;
     item->state = OT_ITEM_FREE;
@@ -123,7 +123,8 @@ static void admit(struct ot_engine *e, uint32_t id)
     item->state = OT_ITEM_READY;
     if ((e->held > 0 || e->let_go.n > 0) && ot_held_knows(e, id))
         return;
-    if (item->event->deliver_us > ot_db_now(e)) {
+    if (item->event->deliver_us != 0 &&
+        item->event->deliver_us > ot_db_now(e)) {
         ot_hold(e, id, OT_HELD_SCHEDULED, false, item->event->deliver_us, NULL);
         return;
     }

@@ -72,10 +72,10 @@ static rd_kafka_resp_err_t fill(struct ot_kafka *k, rd_kafka_headers_t *h,
                                 const struct ot_kafka_slot *s)
 {
     const struct ot_event *e = s->event;
-    char id[37];
-    ot_uuid_text(e->id, id);
+    char id[36];
+    ot_uuid_put(&e->id, id);
     rd_kafka_resp_err_t err =
-        add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, id, 36);
+        add(h, OT_HEADER_ID, sizeof(OT_HEADER_ID) - 1, id, sizeof(id));
     struct ot_slice order = order_text(&k->order, s->fence, e->seq);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         err = add(h, OT_HEADER_ORDER, sizeof(OT_HEADER_ORDER) - 1, order.p,

@@ -29,7 +29,8 @@ static inline struct ot_slice text_of(const PGresult *r, int row, int column)
 static void decode(const PGresult *r, int row, bool filtered,
                    struct ot_event *out)
 {
-    out->seq = ot_pg_i64(PQgetvalue(r, row, 0)); /* the primary key */
+    /* The columns that cannot be NULL: seq, id and created_at. */
+    out->seq = ot_pg_i64(PQgetvalue(r, row, 0));
     out->filtered = filtered && ot_pg_get_bool(r, row, OT_PG_COLUMN_N);
     if (out->filtered) {
         memset(&out->id, 0, sizeof(out->id));
@@ -44,7 +45,7 @@ static void decode(const PGresult *r, int row, bool filtered,
     out->type = text_of(r, row, 4);
     out->headers = text_of(r, row, 5);
     out->payload = text_of(r, row, 6);
-    out->created_us = ot_pg_get_time(r, row, 7);
+    out->created_us = ot_pg_time(PQgetvalue(r, row, 7));
     out->deliver_us = ot_pg_get_time(r, row, 8);
 }
 
