@@ -209,6 +209,7 @@ def test_doctor(shop):
     "url, status, said",
     [
         ("mysql://localhost/x", 2, "mysql"),
+        ("postgresql+asyncpg://u@h/x", 2, "postgresql and sqlite, without the driver"),
         ("shop.db", 2, "it must begin with a scheme"),
         ("sqlite:///nowhere/at/all/shop.db", 2, "no folder /nowhere/at/all"),
         ("sqlite:.", 2, "is a folder"),

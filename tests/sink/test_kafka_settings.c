@@ -99,6 +99,8 @@ static void test_refused(void **state)
                 "did you mean kafka.linger.ms?");
     rig_refused(url, WITH("kafka.request.timeout.m=5"), OUTTRAY_E_CONF,
                 "kafka.request.timeout.ms");
+    rig_refused("kafka://localhost:9092?tls=off", NULL, OUTTRAY_E_CONF,
+                "did you mean --set sink.tls=...?");
     rig_refused(url, WITH("kafka.zzzzzzzzzzzzzz=5"), OUTTRAY_E_CONF,
                 "has no such setting");
     rig_refused(url, WITH("kafka.linger.ms=soon"), OUTTRAY_E_CONF, "linger.ms");

@@ -49,8 +49,11 @@ static int choose(const struct outtray_conf *conf, const struct choice **out,
 #endif
             code = ot_fail(err, OUTTRAY_E_URL,
                            "store.url: unknown scheme \"%s\"; known are "
-                           "postgresql and sqlite",
-                           url.scheme);
+                           "postgresql and sqlite%s",
+                           url.scheme,
+                           strchr(url.scheme, '+') != NULL
+                               ? ", without the driver behind a +"
+                               : "");
     }
     ot_url_free(&url);
     return code;

@@ -134,8 +134,24 @@ static void compare_all(struct nearest *best, const char **dump, size_t n)
         rd_kafka_conf_dump_free(dump, n);
 }
 
+/* tls of "kafka://host?tls=off" is a key of the sink, not of librdkafka. */
+static bool is_of_sink(const char *name)
+{
+    for (size_t i = 0; i < ot_conf_count(); i++) {
+        const char *key = ot_conf_key_at(i)->name;
+        if (strncmp(key, "sink.", 5) == 0 && strcmp(key + 5, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int fail_unknown(const char *name, struct outtray_error *err)
 {
+    if (is_of_sink(name))
+        return ot_fail(err, OUTTRAY_E_CONF,
+                       "kafka.%s: librdkafka %s has no such setting; did you "
+                       "mean --set sink.%s=...?",
+                       name, rd_kafka_version_str(), name);
     /* Further away it is no slip of the finger. */
     struct nearest best = {.to = name, .least = 5};
     size_t n = 0;
