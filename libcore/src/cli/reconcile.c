@@ -232,9 +232,9 @@ static int judge_part(const struct judge *j, int part)
         code =
             load(j->r->arrived[part], sizeof(struct arrived), &a, &na, j->err);
     if (code == 0) {
-        if (nc > 0)
+        if (c != NULL)
             qsort(c, nc, sizeof(struct committed), by_id);
-        if (na > 0)
+        if (a != NULL)
             qsort(a, na, sizeof(struct arrived), by_id_and_place);
         j->out->arrived += (int64_t)na;
         code = judge_arrivals(j, c, nc, a, na);
@@ -267,8 +267,9 @@ static int judge_order(const struct judge *j, int part)
     int code = load(j->r->firsts[part], sizeof(*f), &p, &n, j->err);
 
     f = p;
-    if (code == 0 && n > 0)
-        qsort(f, n, sizeof(*f), by_key_and_place);
+    if (code != 0 || f == NULL)
+        return code;
+    qsort(f, n, sizeof(*f), by_key_and_place);
     for (size_t i = 0; code == 0 && i < n; i++) {
         if (i == 0 || f[i].key != f[i - 1].key)
             newest = INT64_MIN;

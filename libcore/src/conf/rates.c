@@ -49,7 +49,7 @@ int ot_conf_rates(const struct outtray_conf *conf, const char *name,
 
     while (rc == 0 && p != NULL) {
         size_t n = strcspn(p, ",");
-        struct ot_conf_rate rate;
+        struct ot_conf_rate rate = {.per_s = 0};
 
         rc = read_term(ot_conf_key_at((size_t)ot_conf_find(all)), name,
                        ot_slice_trim(ot_slice(p, n)), &rate, err);

@@ -123,7 +123,9 @@ static void wait_for(struct ot_engine *e, struct ot_limit *limit, uint32_t id)
 void ot_limit_leave(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
-    struct ot_limit *limit = of_item(e, id);
+    /* Who waits for a limit has one. */
+    uint32_t i = ot_index_find(&e->by_topic, ot_topic_of(e, id));
+    struct ot_limit *limit = &e->limits[i];
     if (item->prev == OT_NIL)
         limit->waiting.first = item->next;
     else

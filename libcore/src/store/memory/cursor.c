@@ -162,7 +162,7 @@ bool memory_cursor_write(struct cursor *c, const struct ot_write_request *q)
         put_gap(c, q->gaps_put[i]);
     for (size_t i = 0; i < q->nheld_del; i++)
         del_held(c, q->held_del[i]);
-    for (size_t i = 0; i < q->nheld_put; i++)
+    for (size_t i = 0; held != NULL && i < q->nheld_put; i++)
         put_held(c, held[i]);
     ot_free(held); /* the texts are with the cursor now */
     if (q->set_paused >= 0)

@@ -94,7 +94,7 @@ static int connected(struct ot_pg_link *link, struct outtray_error *err)
 static bool second_attempt(struct ot_pg_link *link, int64_t now_us)
 {
     struct ot_pg_probe *probe = &link->probe;
-    uint32_t generation = probe->generation;
+    uint32_t generation;
 
     if (probe->conn == NULL && now_us >= link->look_us)
         ot_pg_probe_connect(probe, link->conf, ++link->attempt, now_us);

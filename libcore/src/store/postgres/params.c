@@ -283,7 +283,8 @@ int ot_pg_connect_start_at(PGconn **out, const struct outtray_conf *conf,
 int ot_pg_connect_start_like(PGconn **out, const struct outtray_conf *conf,
                              const PGconn *like, struct outtray_error *err)
 {
-    struct place place = {.like = like};
+    unsigned n = 1;
+    struct place place = {.nhosts = &n, .like = like};
 
     return start_with(out, conf, &place, err);
 }
