@@ -11,6 +11,16 @@
 #include "store/filter.h"
 #include "store/postgres/link.h"
 
+/* The statement of a read, for its script and for whoever asks EXPLAIN. */
+struct ot_pg_read_shape {
+    const char *outbox;
+    uint32_t limit;
+    bool gaps;     /* $2 and $3: their ends */
+    bool filter;   /* names and patterns behind that */
+    size_t budget; /* 0: not counted, … */
+    size_t most;   /* … but a larger payload ends after one byte more */
+};
+
 struct ot_pg {
     struct ot_store base;
     struct outtray_conf *conf; /* a copy */
@@ -41,6 +51,8 @@ struct ot_pg {
     size_t most;                 /* else: a larger payload does not come */
     struct ot_buffer holders;
     struct ot_buffer xip;
+    struct ot_pg_read_shape read_shape; /* of the last read, … */
+    struct ot_buffer read_sql;          /* … and its statement */
     uint32_t candidates; /* of a budgeted read: rows before the cut */
     size_t fetch_n;      /* seqs of the fetch under way */
 
@@ -115,15 +127,6 @@ bool ot_pg_rows_fit(const PGresult *);
 /* Only the first n. */
 void ot_pg_rows_cut(struct ot_rows *, uint32_t n);
 
-/* The statement of a read, for its script and for whoever asks EXPLAIN. */
-struct ot_pg_read_shape {
-    const char *outbox;
-    uint32_t limit;
-    bool gaps;     /* $2 and $3: their ends */
-    bool filter;   /* names and patterns behind that */
-    size_t budget; /* 0: not counted, … */
-    size_t most;   /* … but a larger payload ends after one byte more */
-};
 void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
 /* What makes its plan safe; also for EXPLAIN. A database without statistics,
  * just truncated, or with ten million rows: the log is read by its index, or a

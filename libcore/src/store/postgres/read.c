@@ -217,6 +217,36 @@ static void choose_shape(struct ot_pg *pg, struct ot_pg_read_shape *shape)
     shape->most = pg->most;
 }
 
+static bool same_shape(const struct ot_pg_read_shape *a,
+                       const struct ot_pg_read_shape *b)
+{
+    return a->limit == b->limit && a->gaps == b->gaps &&
+           a->filter == b->filter && a->budget == b->budget &&
+           a->most == b->most;
+}
+
+/* Most reads are as the one before: to print the statement for each took a
+ * twelfth of the relay's time at 500 events a second. */
+static void say_read(struct ot_pg *pg, struct ot_pg_script *script,
+                     const struct ot_pg_read_shape *shape)
+{
+    struct ot_buffer *sql = &pg->read_sql;
+
+    if (sql->n == 0 || !same_shape(shape, &pg->read_shape)) {
+        ot_buffer_clear(sql);
+        ot_pg_read_sql(sql, shape);
+        pg->read_shape = *shape;
+    }
+    ot_pg_say_begin(script, TAG_ROWS);
+    if (sql->failed)
+        script->text.failed = true;
+    else
+        ot_buffer_add(&script->text, sql->p, sql->n);
+    ot_pg_said(script);
+    if (sql->failed)
+        ot_buffer_free(sql); /* it is made anew */
+}
+
 void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
 {
     struct ot_pg_job *job = ot_pg_job(pg, OT_REPLY_READ, "cannot read the log");
@@ -236,9 +266,7 @@ void ot_pg_read(struct ot_pg *pg, const struct ot_read_request *request)
     ot_pg_look(pg, job);
     if (request->with_locks)
         say_locks(pg, script);
-    ot_pg_say_begin(script, TAG_ROWS);
-    ot_pg_read_sql(&script->text, &shape);
-    ot_pg_said(script);
+    say_read(pg, script, &shape);
     ot_pg_i64_param(script, request->position);
     ot_pg_text_param(script, ot_slice_of(pg->subscription));
     if (shape.gaps)

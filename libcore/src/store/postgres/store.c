@@ -350,6 +350,7 @@ static void op_close(struct ot_store *store)
         ot_pg_link_close(&pg->links[i]);
     ot_buffer_free(&pg->holders);
     ot_buffer_free(&pg->xip);
+    ot_buffer_free(&pg->read_sql);
     ot_buffer_free(&pg->gaps);
     ot_buffer_free(&pg->held);
     ot_buffer_free(&pg->commands);
