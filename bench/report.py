@@ -119,8 +119,8 @@ MISSED = """\
   what is compiled. The client of these tests is smaller than pgmoon. With pgmoon 1.17
   itself (`OUTTRAY_PGMOON=path`), which has more to do for each statement, outtray made
   0.96, 1.08 and 1.11 times the requests of the INSERT by hand in three rounds on the
-  slower machine, and nginx took as long for one (146 us against 144). The p99 beside it varies by more (60 % from round to round) than the two
-  differ.
+  slower machine, and nginx took as long for one (146 us against 144). The p99
+  beside it varies by more (60 % from round to round) than the two differ.
 """
 
 SECTIONS = (

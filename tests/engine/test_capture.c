@@ -329,16 +329,22 @@ static void test_first_event_after_a_pause(void **state)
     w_close(&w);
 }
 
+/* A relay at work, and an event that waits for a flush which no write forces. */
+static struct w_event *open_in_a_flush(struct world *w)
+{
+    w_open(w, NULL);
+    w_add(w, "a");
+    w_pass(w, 10 * W_MS);
+    w->keep[OT_REPLY_WRITE] = true;
+    return w_event(w, add_async(w));
+}
+
 /* While writers are at work, most polls find a flush under way. */
 static void test_polls_for_a_barrier_slow_nothing_down(void **state)
 {
     (void)state;
     struct world w;
-    w_open(&w, NULL);
-    w_add(&w, "a");
-    w_pass(&w, 10 * W_MS);
-    w.keep[OT_REPLY_WRITE] = true;
-    struct w_event *waits = w_event(&w, add_async(&w));
+    struct w_event *waits = open_in_a_flush(&w);
     unsigned reads = w.count[OT_REPLY_READ];
     w_pass(&w, 8 * W_MS);
     assert_true(w.count[OT_REPLY_READ] > reads + 5);
@@ -358,11 +364,7 @@ static void test_few_reads_within_a_flush(void **state)
 {
     (void)state;
     struct world w;
-    w_open(&w, NULL);
-    w_add(&w, "a");
-    w_pass(&w, 10 * W_MS);
-    w.keep[OT_REPLY_WRITE] = true;
-    struct w_event *waits = w_event(&w, add_async(&w));
+    struct w_event *waits = open_in_a_flush(&w);
     unsigned reads = w.count[OT_REPLY_READ];
     w_pass(&w, 6 * W_MS); /* 2 ms until it is read, at most */
     assert_in_range(w.count[OT_REPLY_READ] - reads, 8, 15);

@@ -29,8 +29,7 @@ static const struct ot_kafka_class table[] = {
     {E(INVALID_RECORD), OT_REJECTED, OT_ITS_BATCH, record_advice},
     {E(INVALID_TIMESTAMP), OT_REJECTED, OT_ITS_BATCH,
      "correct the clock, or raise message.timestamp.after.max.ms (an old "
-     "event: "
-     "before.max.ms; before Kafka 3.6 difference.max.ms) of the topic"},
+     "event: before.max.ms; before Kafka 3.6 difference.max.ms) of the topic"},
     {E(UNSUPPORTED_FOR_MESSAGE_FORMAT), OT_REJECTED, OT_ITS_BATCH,
      "the topic's message format has no headers: upgrade it"},
     {E(POLICY_VIOLATION), OT_REJECTED, OT_ITS_BATCH,
