@@ -133,9 +133,10 @@ void ot_pg_read_sql(struct ot_buffer *out, const struct ot_pg_read_shape *);
  * poll would cost what the history costs. (The time of compiling a plan is
  * worth more than a poll, too.) local: "true" for a transaction, "false" for
  * the session. */
-#define OT_PG_PLANNER(local)                              \
-    "set_config('enable_seqscan', 'off', " local "), "    \
-    "set_config('enable_bitmapscan', 'off', " local "), " \
+#define OT_PG_PLANNER(local)                                   \
+    "set_config('enable_seqscan', 'off', " local "), "         \
+    "set_config('enable_bitmapscan', 'off', " local "), "      \
+    "set_config('enable_incremental_sort', 'on', " local "), " \
     "set_config('jit', 'off', " local ")"
 
 #endif
