@@ -58,6 +58,51 @@ def test_a_database_that_looks_at_no_text(outtray, pg):
     pg.query(f"DROP DATABASE {name}_ascii WITH (FORCE)")
 
 
+# A character of the database that UTF-8 does not have.
+STRANGERS = {"WIN1252": r"E'k\x81'", "EUC_JP": r"E'k\xfe\xfe'"}
+
+
+@pytest.mark.parametrize("encoding", STRANGERS)
+def test_text_that_utf8_does_not_have(outtray, pg, encoding):
+    """It is refused before it stops what others wrote; an outbox that has some
+    from before is mended as doctor says."""
+    server, _, name = pg.url.rpartition("/")
+    pg.query(f"CREATE DATABASE {name}_old ENCODING '{encoding}' "
+             "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+    url = f"{server}/{name}_old"
+    out = outtray.folder / "out"
+    key = STRANGERS[encoding]
+    insert = f"INSERT INTO outtray.event (topic, key, payload) VALUES ('t', {key}, '')"
+    outtray.env.update(OUTTRAY_STORE_URL=url, OUTTRAY_CONFIG="")
+    outtray.run("init")
+    with psycopg.connect(url, autocommit=True) as connection:
+        for text in (insert, f"SELECT outtray.enqueue('t', 'x', type => {key})"):
+            with pytest.raises(psycopg.errors.UntranslatableCharacter):
+                connection.execute(text)
+        assert finding(outtray, "utf8")["level"] == "ok"
+        connection.execute("ALTER TABLE outtray.event DROP CONSTRAINT event_utf8")
+        connection.execute(insert)
+        outtray.run("enqueue", "t", "x", "--key", "§")
+        relay = outtray.start("relay", "--sink", f"file://{out}")
+        relay.wait_for(lambda: "outtray doctor" in relay.stderr)
+        assert "outtray doctor" in outtray.run("tail", status=65).stderr
+        connection.execute(finding(outtray, "utf8")["fix"])
+        assert finding(outtray, "utf8")["level"] == "ok"
+        with pytest.raises(psycopg.errors.UntranslatableCharacter):
+            connection.execute(insert)
+        relay.wait_for(lambda: out.exists() and out.read_text().count("\n") == 2)
+    relay.stop()
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [event["key"] for event in events] == ["k?", "§"]
+    pg.query(f"DROP DATABASE {name}_old WITH (FORCE)")
+
+
+def finding(outtray, check):
+    found = outtray.run("doctor", "--json", status=None).json()["findings"]
+    (one,) = [one for one in found if one["check"] == check]
+    return one
+
+
 def test_times_of_no_clock(outtray, pg):
     """They are shown as far as people count, and end no listing."""
     outtray.env.update(OUTTRAY_STORE_URL=pg.url, OUTTRAY_CONFIG="")

@@ -102,6 +102,8 @@ static const char *advice(int code)
         return "; connect to the primary";
     case OUTTRAY_E_STORE_FULL:
         return "; make room on the disk of the database";
+    case OUTTRAY_E_INVALID_UTF8:
+        return "; `outtray doctor` says how to mend such text";
     default:
         return "";
     }
@@ -206,19 +208,21 @@ int ot_pga_begin(struct ot_pga *a, enum ot_pga_tx kind,
                  struct outtray_error *err)
 {
     bool limited = kind != OT_PGA_SCAN && kind != OT_PGA_SCHEMA;
-    char sql[512];
+    char sql[768];
     int rc;
 
     if (a->open)
         return ot_fail(err, OUTTRAY_E_MISUSE,
                        "a transaction is open: end it first");
-    snprintf(sql, sizeof(sql),
-             "%s"
-             "SET LOCAL search_path = pg_catalog, pg_temp; "
-             "SET LOCAL row_security = off; "
-             "SET LOCAL idle_in_transaction_session_timeout = 0; "
-             "SET LOCAL statement_timeout = %lld",
-             beginnings[kind], limited ? (long long)a->timeout_ms : 0);
+    snprintf(
+        sql, sizeof(sql),
+        "%s"
+        "SET LOCAL search_path = pg_catalog, pg_temp; "
+        "SET LOCAL row_security = off; "
+        "SET LOCAL idle_in_transaction_session_timeout = 0; "
+        "SELECT " OT_PG_ENCODING("true") "; "
+                                         "SET LOCAL statement_timeout = %lld",
+        beginnings[kind], limited ? (long long)a->timeout_ms : 0);
     rc = ot_pga_run(a, sql, "begin a transaction", NULL, err);
     if (rc != 0) /* it may have begun all the same */
         (void)ot_pga_run(a, "ROLLBACK", "roll back", NULL, NULL);

@@ -46,8 +46,9 @@ static const char durability[] =
 static const char encoding[] =
     "SELECT 'warn', format('the encoding of the database is %s: ' || CASE e "
     "WHEN 'SQL_ASCII' THEN 'it looks at no text, and keys or headers that are "
-    "not UTF-8 go to the sink as they are' ELSE 'text of events that it does "
-    "not have is refused at enqueue' END, e), 'use a database in UTF8' FROM "
+    "not UTF-8 go to the sink as they are' ELSE 'text of events that it or "
+    "UTF-8 does not have is refused at enqueue' END, e), 'use a database in "
+    "UTF8' FROM "
     "current_setting('server_encoding') e WHERE e <> 'UTF8'";
 
 static const char vacuum[] =

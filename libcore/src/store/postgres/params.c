@@ -327,18 +327,6 @@ static int drive(PGconn *c, int64_t timeout_us, bool *silent,
     return want == PGRES_POLLING_OK ? 0 : ot_pg_fail_connect(err, c);
 }
 
-/* A database in SQL_ASCII looks at no text, and its server refuses to send as
- * UTF-8 what is none. */
-static int take_any_text(PGconn *c, struct outtray_error *err)
-{
-    const char *encoding = PQparameterStatus(c, "server_encoding");
-
-    if (encoding == NULL || strcmp(encoding, "SQL_ASCII") != 0 ||
-        PQsetClientEncoding(c, encoding) == 0)
-        return 0;
-    return ot_pg_fail_connect(err, c);
-}
-
 int ot_pg_connect(PGconn **out, const struct outtray_conf *conf,
                   struct outtray_error *err)
 {
@@ -353,8 +341,6 @@ int ot_pg_connect(PGconn **out, const struct outtray_conf *conf,
         if (rc != 0)
             return rc;
         rc = drive(*out, timeout, &silent, err);
-        if (rc == 0)
-            rc = take_any_text(*out, err);
         if (rc == 0) {
             PQsetErrorVerbosity(*out, PQERRORS_DEFAULT);
             return 0;

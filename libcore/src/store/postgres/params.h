@@ -6,6 +6,13 @@
 
 #include "conf/conf.h"
 
+/* A setting of a transaction or session: a database in SQL_ASCII looks at no
+ * text, and its server refuses to send as UTF-8 what is none. One such key
+ * would stop all others. local: "true" or "false". */
+#define OT_PG_ENCODING(local)                                        \
+    "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN " \
+    "set_config('client_encoding', 'SQL_ASCII', " local ") END"
+
 /* Begin to connect, without waiting: go on with PQconnectPoll. Keepalives,
  * tcp_user_timeout, UTF-8 and, where conf asks for it, sslmode=verify-full are
  * set. Errors while connecting are verbose, for ot_pg_fail_connect. libpq goes

@@ -274,6 +274,30 @@ static const char triggers[] =
     "n.nspname = $1 AND c.relname IN ('event', 'cursor', 'gap', "
     "'held', 'command') AND r.ev_enabled <> 'D'";
 
+/* --- text ------------------------------------------------------------------ */
+
+/* What an outbox of an older program may hold: in such an event each character
+ * that is not ASCII becomes a question mark. */
+static const char utf8[] =
+    "SELECT 'warn', format('the log takes text that has no form in UTF-8 (the "
+    "database is in %s): such an event stops all reads', "
+    "current_setting('server_encoding')), CASE WHEN c.conname IS NULL THEN "
+    "'" OT_PG_UTF8_CHECK
+    " NOT VALID; ' ELSE '' END || 'DO $$ DECLARE s bigint; BEGIN FOR s IN "
+    "SELECT seq FROM {{outbox}}.event LOOP BEGIN PERFORM "
+    "convert_to(concat(topic, key, type, headers), ''UTF8'') FROM "
+    "{{outbox}}.event WHERE seq = s; EXCEPTION WHEN untranslatable_character "
+    "THEN UPDATE {{outbox}}.event SET topic = regexp_replace(topic, "
+    "''[^\\x01-\\x7f]'', ''?'', ''g''), key = regexp_replace(key, "
+    "''[^\\x01-\\x7f]'', ''?'', ''g''), type = regexp_replace(type, "
+    "''[^\\x01-\\x7f]'', ''?'', ''g''), headers = "
+    "regexp_replace(headers::text, ''[^\\x01-\\x7f]'', ''?'', ''g'')::json "
+    "WHERE seq = s; END; END LOOP; END $$; ALTER TABLE {{outbox}}.event "
+    "VALIDATE CONSTRAINT event_utf8' FROM pg_class t JOIN pg_namespace n ON "
+    "n.oid = t.relnamespace LEFT JOIN pg_constraint c ON c.conrelid = t.oid "
+    "AND c.conname = 'event_utf8' WHERE n.nspname = $1 AND t.relname = "
+    "'event' AND c.convalidated IS NOT TRUE AND " OT_PG_UTF8_NEEDED;
+
 /* --- the version ----------------------------------------------------------- */
 
 /* What only a newer program knows of cannot be told from a mistake. */
@@ -302,5 +326,6 @@ const struct ot_pg_check ot_pg_checks_shape[] = {
     {"keys", "every key and index is there", keys},
     {"relay-rights", "this role has what a relay needs", rights},
     {"triggers", "no trigger or rule is in the way", triggers},
+    {"utf8", "text of events has a form in UTF-8", utf8},
     {NULL, NULL, NULL},
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "outtray/schema.h"
+#include "store/postgres/params.h"
 #include "store/replies.h"
 #include "store/stores.h"
 
@@ -108,6 +109,8 @@ static const char *advice(const struct ot_pg *pg,
                "and `outtray doctor` says if it is row level security";
     case OUTTRAY_E_STORE_STANDBY:
         return "connect to the primary (store.url takes several hosts)";
+    case OUTTRAY_E_INVALID_UTF8:
+        return "`outtray doctor` says how to mend such text";
     default:
         return NULL;
     }
@@ -365,17 +368,14 @@ static void op_close(struct ot_store *store)
 
 /* Inside every transaction, and gone with it: SET behind a transaction pooler
  * is lost, and found by somebody else. Without row_security = off, a policy
- * would hide rows without a word; so it is an error. A database in SQL_ASCII
- * looks at no text, and its server refuses to send as UTF-8 what is none: one
- * such key would stop all others. */
+ * would hide rows without a word; so it is an error. */
 #define SETTINGS(local)                                                    \
     "SELECT set_config('search_path', 'pg_catalog, pg_temp', " local "), " \
     "set_config('row_security', 'off', " local "), "                       \
-    "set_config('statement_timeout', '%lld', " local "), "                 \
-    "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN "       \
-    "set_config('client_encoding', 'SQL_ASCII', " local ") END, "          \
-    "set_config('max_parallel_workers_per_gather', '0', " local            \
-    "), " OT_PG_PLANNER(local)
+    "set_config('statement_timeout', '%lld', " local "), " OT_PG_ENCODING( \
+        local) ", "                                                        \
+               "set_config('max_parallel_workers_per_gather', '0', " local \
+               "), " OT_PG_PLANNER(local)
 
 /* Where no pooler stands between, once for the session: a look at the log is
  * then a statement and nothing else. */
