@@ -214,6 +214,26 @@ def test_delivered_events_that_stay(shop, query, ago):
     assert query("SELECT count(*) FROM {o}event") == [(0,)]
 
 
+def test_an_event_from_the_future(shop, query, ago):
+    """It stays, keeps no other, and is named."""
+    shop.load([{"topic": "t", "payload": {}}] * 5)
+    shop.relay("null:")
+    query(f"UPDATE {{o}}event SET created_at = {ago(30)} WHERE seq > 1")
+    query(f"UPDATE {{o}}event SET created_at = {ago(-0.9)} WHERE seq = 1")
+    assert finding(shop, "times") is None
+    query(f"UPDATE {{o}}event SET created_at = {ago(-1.1)} WHERE seq = 1")
+    level, text, fix = finding(shop, "times")
+    assert level == "warning" and "the first with seq 1" in text
+    assert finding(shop, "retention")[2] == "outtray prune"
+    shop.run("prune")
+    assert query("SELECT seq FROM {o}event") == [(1,)]
+    assert finding(shop, "retention") is None
+    query(fix)
+    assert finding(shop, "times") is None
+    shop.run("prune", "--older-than", "0s")
+    assert query("SELECT seq FROM {o}event") == []
+
+
 def test_what_is_kept_for_a_reason(shop, query, ago):
     """Dead, or not delivered yet: it is told as what it is."""
     assert finding(shop, "dead") is None and finding(shop, "lease") is None

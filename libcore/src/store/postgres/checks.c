@@ -310,7 +310,8 @@ static const char lease[] =
 static const char retention[] =
     "WITH b AS (SELECT min(position) AS upto FROM {{outbox}}.cursor), o "
     "AS (SELECT e.created_at FROM {{outbox}}.event e, b "
-    "WHERE e.seq <= b.upto AND NOT EXISTS (SELECT FROM {{outbox}}.held h "
+    "WHERE e.seq <= b.upto AND e.created_at <= clock_timestamp() AND NOT "
+    "EXISTS (SELECT FROM {{outbox}}.held h "
     "WHERE h.seq = e.seq) AND NOT EXISTS (SELECT FROM {{outbox}}.gap g "
     "WHERE e.seq BETWEEN g.first AND g.last) ORDER BY e.seq LIMIT 1) "
     "SELECT 'warn', format('delivered events are kept longer than "
@@ -322,6 +323,18 @@ static const char retention[] =
     "oldest delivered event is from %s: the log grows', "
     "date_trunc('second', created_at)), 'outtray prune' FROM o "
     "WHERE $2 < 0 AND created_at < clock_timestamp() - interval '7 days'";
+
+/* They stay where they are while all around them goes. */
+static const char times[] =
+    "SELECT 'warn', format('%s of the oldest %s events are from the future, "
+    "the first with seq %s and created_at %s: a producer made it up, or the "
+    "clock of the server was set back; they are not pruned', count(*), n, "
+    "min(seq), (array_agg(created_at ORDER BY seq))[1]), format('UPDATE "
+    "{{outbox}}.event SET created_at = now() WHERE seq <= %s AND created_at > "
+    "now()', max(seq)) FROM (SELECT seq, created_at, count(*) OVER () AS n "
+    "FROM (SELECT seq, created_at FROM {{outbox}}.event ORDER BY seq LIMIT "
+    "10000) o) e WHERE created_at > clock_timestamp() + interval '1 hour' "
+    "GROUP BY n";
 
 const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"identity", "seq is GENERATED ALWAYS with CACHE 1", identity},
@@ -340,6 +353,7 @@ const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"dead", "no event is dead", dead},
     {"lease", "no event waits for want of a relay", lease},
     {"retention", "delivered events go when they should", retention},
+    {"times", "no event is from the future", times},
     {NULL, NULL, NULL},
 };
 

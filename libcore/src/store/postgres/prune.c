@@ -4,6 +4,8 @@
 /* Cursor, gaps and held events are read in the snapshot of the DELETE: a
  * position moves in the same transaction as the gap or held row that excepts
  * a seq from it. The walk goes up by seq; a young row ends it. [INV-10]
+ * One from the future, whose time somebody made up, says nothing about those
+ * behind it.
  *
  * A gap is found by its subscription and the largest first: there may be
  * thousands, and they are disjoint. */
@@ -11,6 +13,8 @@ static const char looked[] =
     "WITH looked AS MATERIALIZED ("
     "SELECT e.seq, "
     "e.created_at < timestamptz 'epoch' + $2 * interval '1 us' AS old, "
+    "e.created_at BETWEEN timestamptz 'epoch' + $2 * interval '1 us' "
+    "AND clock_timestamp() AS young, "
     "EXISTS (SELECT FROM \"%s\".held h WHERE h.seq = e.seq) "
     "OR EXISTS (SELECT FROM \"%s\".cursor c CROSS JOIN LATERAL "
     "(SELECT g.last FROM \"%s\".gap g WHERE g.subscription = c.subscription "
@@ -33,8 +37,8 @@ static const char would_go[] =
 
 static const char answer[] =
     "SELECT (SELECT count(*) FROM gone), "
-    "coalesce(min(seq) FILTER (WHERE NOT old) - 1, max(seq), $1), "
-    "count(*) = %u AND coalesce(bool_and(old), true) FROM looked";
+    "coalesce(min(seq) FILTER (WHERE young) - 1, max(seq), $1), "
+    "count(*) = %u AND NOT coalesce(bool_or(young), false) FROM looked";
 
 void ot_pg_prune_sql(struct ot_buffer *out, const char *outbox, uint32_t limit,
                      bool dry_run)

@@ -371,6 +371,40 @@ static int exam_retention(struct exam *x)
     return found(x, OT_WARN, "retention", true);
 }
 
+/* They stay where they are while all around them goes. */
+static int exam_times(struct exam *x)
+{
+    struct ot_sqlite_db *db = &x->a->db;
+    sqlite3_stmt *s = ot_sqlite_stmt(db, OT_SQL_AHEAD, x->err);
+    long long n, first, last;
+    int code;
+
+    if (s == NULL)
+        return x->err->code;
+    db->f.bind_int64(s, 1, ot_wall_us() + HOUR_US);
+    code = ot_sqlite_step(db, s, x->err);
+    if (code < 0)
+        return code;
+    n = db->f.column_int64(s, 0);
+    first = db->f.column_int64(s, 1);
+    last = db->f.column_int64(s, 2);
+    db->f.reset(s);
+    if (n == 0) {
+        TEXT(x, "no event is from the future");
+        return found(x, OT_INFO, "times", false);
+    }
+    TEXT(x,
+         "%lld of the oldest events are from the future, the first with seq "
+         "%lld: a producer made created_at up, or the clock was set back; they "
+         "are not pruned",
+         n, first);
+    FIX(x,
+        "UPDATE %s_event SET created_at = strftime('%%s', 'now') * 1000000 "
+        "WHERE seq <= %lld AND created_at > strftime('%%s', 'now') * 1000000",
+        db->outbox, last);
+    return found(x, OT_WARN, "times", true);
+}
+
 static int exam_going(struct exam *x)
 {
     int code =
@@ -384,7 +418,9 @@ static int exam_going(struct exam *x)
         TEXT(x, "no event waits for want of a relay");
         code = found(x, OT_INFO, "lease", false);
     }
-    return code == 0 ? exam_retention(x) : code;
+    if (code == 0)
+        code = exam_retention(x);
+    return code == 0 ? exam_times(x) : code;
 }
 
 int sqlite_admin_doctor(struct ot_admin *a, ot_finding_fn *each, void *ctx,

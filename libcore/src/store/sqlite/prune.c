@@ -6,7 +6,8 @@
 #define AGAIN_US 60000000 /* a held event that was settled lies below */
 
 /* Looks at the next rows: *upto is the last one to decide about, *more whether
- * the limit was reached. A young row ends the walk: what follows is younger. */
+ * the limit was reached. A young row ends the walk: what follows is younger.
+ * One from the future, whose time somebody made up, says nothing of that. */
 static int look(struct ot_sqlite_db *db, const struct ot_prune_request *req,
                 int64_t low, int64_t *upto, bool *more,
                 struct outtray_error *err)
@@ -14,6 +15,7 @@ static int look(struct ot_sqlite_db *db, const struct ot_prune_request *req,
     sqlite3_stmt *s = ot_sqlite_stmt(db, OT_SQL_PRUNE_LOOK, err);
     uint32_t n = 0;
     int64_t before_young = 0; /* the row before the first young one */
+    int64_t now = ot_wall_us();
     bool young = false;
     int code;
 
@@ -23,11 +25,12 @@ static int look(struct ot_sqlite_db *db, const struct ot_prune_request *req,
     db->f.bind_int64(s, 2, req->limit);
     *upto = low;
     while ((code = ot_sqlite_step(db, s, err)) == 1) {
-        bool was_young = young;
+        int64_t created = db->f.column_int64(s, 1);
 
-        young = db->f.column_int64(s, 1) >= req->older_than_us;
-        if (young && !was_young)
+        if (!young && created >= req->older_than_us && created <= now) {
+            young = true;
             before_young = *upto;
+        }
         *upto = db->f.column_int64(s, 0);
         n++;
     }
