@@ -448,6 +448,60 @@ def test_another_encoding(driver, shared_outboxes):
     assert where.events("topic, key") == [("é", "ü")] * 300
 
 
+class Order:
+    """What an application makes of its rows."""
+
+    def __init__(self, *, n):
+        self.n = n
+
+
+OWN = ["sqlite3", "aiosqlite", "psycopg", "psycopg-async"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_rows_of_the_application(name, shared_outboxes):
+    """A connection that makes objects of rows makes them of its own alone; and
+    cursors of psycopg that take the statements of the server."""
+    import psycopg
+    from outtray.testing import EnqueuedEvents
+    from psycopg.rows import class_row
+
+    cls, kind, options = drivers.ALL[name]
+    where = shared_outboxes[kind]
+    where.empty()
+    inbox, event_id = outtray.Inbox(), uuid.uuid4()
+    raw = getattr(psycopg, "AsyncRawCursor" if "async" in name else "RawCursor")
+
+    def make(cursor, row):
+        return Order(**{column[0]: n for column, n in zip(cursor.description, row)})
+
+    async def go(c):
+        awaited = isinstance(c, drivers.AsyncDriver)
+        if kind == "pg":
+            c.conn.row_factory, c.conn.cursor_factory = class_row(Order), raw
+        else:
+            c.conn.row_factory = make
+        found = EnqueuedEvents(c.conn)
+        await found.aload() if awaited else None
+        await c.enqueue("orders", b"%", key="%s")
+        if awaited:
+            async with inbox.aonce(c.conn, "billing", event_id) as first:
+                assert first
+        else:
+            with inbox.once(c.conn, "billing", event_id) as first:
+                assert first
+        await found.aload() if awaited else None
+        found.assert_enqueued("orders", key="%s", payload=b"%")
+        await c.commit()
+
+    async def main():
+        async with cls(where.url, **options) as c:
+            await go(c)
+
+    asyncio.run(main())
+    assert where.events("topic, key") == [("orders", "%s")]
+
+
 @pytest.mark.parametrize("scheme", ["postgresql+psycopg", "postgresql+psycopg2"])
 def test_a_copy_is_one_of_sqlalchemy(scheme, shared_outboxes):
     """Its listeners see it, as they see every other statement."""

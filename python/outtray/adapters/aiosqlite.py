@@ -8,7 +8,7 @@ from .. import _core
 from ..errors import ConnectionClosed, NotInTransaction
 from . import NoCopy
 from .psycopg import CLOSED
-from .sqlite3 import LEGACY, NOT_OPEN, atomic
+from .sqlite3 import LEGACY, NOT_OPEN, Sqlite3, atomic
 
 
 class Aiosqlite(NoCopy):
@@ -29,4 +29,5 @@ class Aiosqlite(NoCopy):
         await conn.execute_fetchall(sql, params)
 
     async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
-        return list(await conn.execute_fetchall(sql, params))
+        found = await conn._execute(Sqlite3().rows, conn._conn, sql, params)
+        return list(found)

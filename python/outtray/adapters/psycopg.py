@@ -39,6 +39,22 @@ def check(conn: Any, required: bool) -> None:
     )
 
 
+_styles: dict[Any, int] = {}
+
+
+def style(cursor_factory: Any) -> int:
+    """Of the statements that the cursors of a connection take."""
+    try:
+        return _styles[cursor_factory]
+    except KeyError:
+        bases = getattr(cursor_factory, "__mro__", ())
+        raw = any(base.__name__ == "RawCursorMixin" for base in bases)
+        found = _core.DOLLAR if raw else _core.PERCENT
+        if bases:  # a function may be made for each connection
+            _styles[cursor_factory] = found
+        return found
+
+
 def copies(conn: Any) -> bool:
     # A COPY would end the pipeline, and its text is in client_encoding.
     pgconn = conn.pgconn
@@ -51,13 +67,16 @@ class Psycopg:
 
     def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
         check(conn, required)
-        return _core.PERCENT, _core.POSTGRESQL, conn
+        return style(conn.cursor_factory), _core.POSTGRESQL, conn
 
     def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         conn.execute(sql, params)
 
     def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
-        return list(conn.execute(sql, params).fetchall())
+        from psycopg.rows import tuple_row  # not the connection's, of any kind
+
+        with conn.cursor(row_factory=tuple_row) as cursor:
+            return list(cursor.execute(sql, params).fetchall())
 
     def copies(self, conn: Any) -> bool:
         return copies(conn)
@@ -74,13 +93,17 @@ class AsyncPsycopg:
 
     async def begin(self, conn: Any, required: bool) -> tuple[int, int, Any]:
         check(conn, required)
-        return _core.PERCENT, _core.POSTGRESQL, conn
+        return style(conn.cursor_factory), _core.POSTGRESQL, conn
 
     async def execute(self, conn: Any, sql: str, params: tuple[Any, ...]) -> None:
         await conn.execute(sql, params)
 
     async def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
-        return list(await (await conn.execute(sql, params)).fetchall())
+        from psycopg.rows import tuple_row
+
+        async with conn.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(sql, params)
+            return list(await cursor.fetchall())
 
     def copies(self, conn: Any) -> bool:
         return copies(conn)

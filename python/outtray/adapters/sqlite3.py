@@ -54,5 +54,7 @@ class Sqlite3(NoCopy):
         conn.execute(sql, params).close()
 
     def rows(self, conn: Any, sql: str, params: tuple[Any, ...]) -> list[Any]:
+        cursor = conn.cursor()
+        cursor.row_factory = None  # the connection's makes what it likes
         # To the end: an open statement would keep the file locked.
-        return list(conn.execute(sql, params).fetchall())
+        return list(cursor.execute(sql, params).fetchall())
