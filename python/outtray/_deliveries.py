@@ -49,6 +49,7 @@ class Deliveries:
         self.pump: Pump | None = None
         self.stopping = False
         self.done = False
+        self.handling: set[object] = set()  # threads and tasks that call handlers
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._left: list[Batch] = []  # by loops that ended before their bodies
         self._orphans: set[str] = set()  # topics with no handler

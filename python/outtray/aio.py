@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ._deliveries import DEFAULT_EVENTS, Deliveries, Loop, drain_log
 from .batch import Batch, Delivered
 from .errors import OuttrayError
+from .handlers import check_ran
 from .relay import BaseRelay
 
 _Self = TypeVar("_Self", bound="AsyncRelay")
@@ -151,6 +152,7 @@ class AsyncRelay(BaseRelay):
 
     async def _run_handlers(self, tasks: int, max_events: int | None) -> None:
         self._needs_handlers()
+        self._not_in_handler(asyncio.current_task())
         if tasks < 1:
             raise ValueError("tasks is a number from 1 on")
         most = max_events or (DEFAULT_EVENTS if tasks == 1 else 1)
@@ -171,6 +173,8 @@ class AsyncRelay(BaseRelay):
 
     async def _handle_batches(self, max_events: int) -> None:
         batches = self.batches(max_events=max_events)
+        me = asyncio.current_task()
+        self._deliveries.handling.add(me)
         try:
             async for batch in batches:
                 for handler, part in self._deliveries.parts(batch):
@@ -181,9 +185,12 @@ class AsyncRelay(BaseRelay):
                             made = handler.function(part)
                             if inspect.isawaitable(made):
                                 await made
+                            else:
+                                check_ran(made, handler.function)
                     else:
                         await self._handle_events(handler.function, part)
         finally:
+            self._deliveries.handling.discard(me)
             batches.close()
 
     async def _handle_events(self, function: Callable[[Any], Any], part: Batch) -> None:
@@ -194,6 +201,8 @@ class AsyncRelay(BaseRelay):
                     made = function(event)
                     if inspect.isawaitable(made):
                         await made
+                    elif made is not None:
+                        check_ran(made, function)
                 except BaseException as error:
                     if not event._failed(error):
                         raise
@@ -219,7 +228,12 @@ class AsyncRelay(BaseRelay):
         Several tasks may loop at once. One that is cancelled gives back what it
         has not settled.
         """
-        return AsyncBatches(self._loop(max_events, max_bytes, linger), self._news)
+        try:
+            owner = asyncio.current_task()
+        except RuntimeError:  # no loop is running yet
+            owner = None
+        loop = self._loop(max_events, max_bytes, linger, owner)
+        return AsyncBatches(loop, self._news)
 
     async def _end_soon(self) -> None:
         """Stop the pump cleanly, waiting on the loop."""

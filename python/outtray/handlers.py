@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from .batch import BatchEvent
-from .errors import Misuse
+from .errors import Misuse, SinkMisconfigured
 
 # Topics whose handler is remembered.
 _MOST_TOPICS = 10_000
@@ -23,6 +24,40 @@ class Handler:
     function: Callable[[Any], Any]
     batch: bool  #: is it given a batch, or an event?
     rank: tuple[bool, int, int]  #: the highest that matches is taken
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__qualname__", function))
+
+
+def check_kind(function: Callable[[Any], Any], may_await: bool) -> None:
+    """Raise if a call of it would not run it."""
+    # Of an object that is called, what it is called by.
+    for one in (function, getattr(function, "__call__", None)):  # noqa: B004
+        if inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one):
+            raise Misuse(
+                f"{_name(function)} has a yield in it, so a call runs nothing of it: "
+                "a handler is a plain function"
+            )
+        if not may_await and inspect.iscoroutinefunction(one):
+            raise Misuse(f"{_name(function)} is async: register it with an AsyncRelay")
+
+
+def check_ran(
+    made: object,
+    function: Callable[[Any], Any],
+    instead: str = "register what is async with an AsyncRelay",
+) -> None:
+    """Raise if a handler has returned what is still to be run, as one that
+    wraps an async function does."""
+    if isinstance(made, Coroutine):
+        made.close()  # or Python warns that nobody awaits it
+    elif not isinstance(made, AsyncGenerator):
+        return
+    raise SinkMisconfigured(
+        f"the handler {_name(function)} returned a {type(made).__name__}, which "
+        f"nothing has run: return when all is done, or {instead}"
+    )
 
 
 class Handlers:
@@ -46,7 +81,7 @@ class Handlers:
             other = self._all[pattern].function
             raise Misuse(
                 f"{pattern!r} has a handler already, "
-                f"{getattr(other, '__qualname__', other)}: a topic has one; call "
+                f"{_name(other)}: a topic has one; call "
                 "both from one function, or give each a subscription of its own"
             )
         plain = re.sub(r"\[[^]]+\]|[*?]", "", pattern)

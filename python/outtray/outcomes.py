@@ -38,8 +38,11 @@ class Retry(Exception):
         after: seconds; None: a pause of the relay's own, which grows.
     """
 
+    after: float | None = None  # of one that does not call this __init__
+
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason)
+        milliseconds(after)  # what is no pause is an error of the handler
         self.after = after
 
 
@@ -74,22 +77,26 @@ def comes_through(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or not isinstance(error, Exception)
 
 
-def describe(error: BaseException) -> str:
-    """``ValueError: text``, whatever its __str__ does."""
+def _text(error: BaseException) -> str:
+    """Whatever its __str__ does."""
     try:
-        text = str(error)
+        return str(error)
     except Exception:
-        text = ""
-    name = type(error).__qualname__
+        return ""
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: text``"""
+    text, name = _text(error), type(error).__qualname__
     return f"{name}: {text}" if text else name
 
 
 def outcome_of(error: BaseException) -> tuple[int, int, str]:
     """(outcome, milliseconds, reason) of the table above."""
     if isinstance(error, Retry):
-        return _core.OUTCOME_RETRY, milliseconds(error.after), str(error)
+        return _core.OUTCOME_RETRY, milliseconds(error.after), _text(error)
     if isinstance(error, Reject):
-        return _core.OUTCOME_REJECTED, 0, str(error)
+        return _core.OUTCOME_REJECTED, 0, _text(error)
     if isinstance(error, SinkUnavailable):
         return _core.OUTCOME_UNAVAILABLE, 0, describe(error)
     if isinstance(error, SinkMisconfigured):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import logging
 import os
 import threading
@@ -19,6 +18,7 @@ from . import _core, _sqlite
 from ._deliveries import DEFAULT_EVENTS, Deliveries, Loop, drain_log
 from .batch import Batch, Delivered
 from .errors import Misuse, OutOfMemory
+from .handlers import check_kind, check_ran
 
 # While C waits, Python hears no signal: it waits for so long at most.
 _SLICE = 0.1
@@ -226,18 +226,18 @@ class BaseRelay:
         self._needs_script("handle them here")
 
         def register(function: _Function) -> _Function:
-            if not self._may_await and inspect.iscoroutinefunction(function):
-                raise Misuse(
-                    f"{function.__qualname__} is async: register it with an AsyncRelay"
-                )
+            check_kind(function, self._may_await)
             self._deliveries.handlers.add(pattern, function, batch)
             return function
 
         return register
 
-    def _loop(self, max_events: int, max_bytes: int, linger: float) -> Loop:
+    def _loop(
+        self, max_events: int, max_bytes: int, linger: float, owner: object
+    ) -> Loop:
         """A new loop over batches; from now on the pump steps the relay."""
         self._open()
+        self._not_in_handler(owner)
         self._needs_script("take them here")
         if max_events < 1 or max_bytes < 1 or not linger >= 0:
             raise ValueError("max_events and max_bytes are above 0, linger from 0 on")
@@ -260,6 +260,13 @@ class BaseRelay:
             raise Misuse(
                 "this relay has no sink and no handler: give it one of them, or "
                 "loop over batches()"
+            )
+
+    def _not_in_handler(self, owner: object) -> None:
+        if owner in self._deliveries.handling:
+            raise Misuse(
+                "a handler cannot wait for more events of its own relay: it has "
+                "what they wait for in hand. Let it return"
             )
 
     def _not_pumped(self) -> None:
@@ -407,6 +414,7 @@ class Relay(BaseRelay):
             self._run_sink()
             return
         self._needs_handlers()
+        self._not_in_handler(threading.get_ident())
         if threads < 1:
             raise ValueError("threads is a number from 1 on")
         most = max_events or (DEFAULT_EVENTS if threads == 1 else 1)
@@ -438,7 +446,8 @@ class Relay(BaseRelay):
 
     def _handle_batches(self, max_events: int) -> None:
         batches = self.batches(max_events=max_events)
-        deliveries = self._deliveries
+        deliveries, me = self._deliveries, threading.get_ident()
+        deliveries.handling.add(me)
         try:
             for batch in batches:
                 for handler, part in deliveries.parts(batch):
@@ -446,10 +455,11 @@ class Relay(BaseRelay):
                         deliveries.no_handler(part)
                     elif handler.batch:
                         with part:
-                            handler.function(part)
+                            check_ran(handler.function(part), handler.function)
                     else:
                         self._handle_events(handler.function, part)
         finally:
+            deliveries.handling.discard(me)
             batches.close()
 
     def _handle_events(self, function: Callable[[Any], Any], part: Batch) -> None:
@@ -457,7 +467,9 @@ class Relay(BaseRelay):
         try:
             for event in part:
                 try:
-                    function(event)
+                    made = function(event)
+                    if made is not None:
+                        check_ran(made, function)
                 except BaseException as error:
                     if not event._failed(error):
                         raise
@@ -491,7 +503,8 @@ class Relay(BaseRelay):
                 be larger.
             linger: seconds to wait for a batch to fill up; 0: take what is there.
         """
-        return Batches(self._loop(max_events, max_bytes, linger))
+        owner = threading.get_ident()
+        return Batches(self._loop(max_events, max_bytes, linger, owner))
 
     def _run_sink(self) -> None:
         interrupt: KeyboardInterrupt | None = None

@@ -21,6 +21,7 @@ from typing import Any
 from . import _core, schema
 from ._reading import Source, source_of
 from .errors import Misuse
+from .handlers import check_ran
 from .outbox import Outbox
 
 __all__ = ["EnqueuedEvent", "EnqueuedEvents", "create_outbox"]
@@ -218,7 +219,7 @@ class EnqueuedEvents:
             if not due:
                 return delivered
             for event in due:
-                handler(event)
+                check_ran(handler(event), handler, "await adeliver for what is async")
                 self._delivered.add(event.seq)
                 delivered += 1
         raise AssertionError(f"{handler!r} enqueues events for itself without an end")

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import os
@@ -413,6 +414,102 @@ def test_failures_are_told_once(sqlite_outbox, caplog):
         relay.run()
     told = [r for r in caplog.records if "not at first" in r.getMessage()]
     assert len([r for r in told if r.exc_info]) == 1
+
+
+async def never_awaited(event):
+    raise AssertionError("this does not run")
+
+
+class Called:
+    """What a framework may make of a handler."""
+
+    def __call__(self, event):
+        yield event
+
+    async def method(self, event):
+        pass
+
+
+def test_handlers_that_a_call_does_not_run(sqlite_outbox):
+    """They would count as done, and every event as delivered."""
+    with open_relay(sqlite_outbox) as relay:
+        for handler, why in [
+            (never_awaited, "is async"),
+            (Called().method, "is async"),
+            (functools.partial(never_awaited), "is async"),
+            (Called(), "yield"),
+            (Called().__call__, "yield"),
+        ]:
+            with pytest.raises(outtray.Misuse, match=why):
+                relay.handler("*")(handler)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_handler_that_returns_a_coroutine(batch, sqlite_outbox, recwarn):
+    """As what wraps an async function does: nothing is delivered yet."""
+    enqueue(sqlite_outbox, 3)
+    relay = open_relay(sqlite_outbox, until_empty=False)
+    relay.handler("*", batch=batch)(lambda what: never_awaited(what))
+    with relay:
+        threading.Timer(0.5, relay.stop).start()
+        relay.run()
+        assert relay.stats().delivered == 0
+    rows = held(sqlite_outbox, "state, attempts, error")
+    assert {row[:2] for row in rows} == {("waiting", 0)}
+    assert "returned a coroutine, which nothing has run" in rows[0][2]
+    gc.collect()
+    assert not [w for w in recwarn if "never awaited" in str(w.message)]
+
+
+class Wrong(outtray.Retry):
+    """Does not call the __init__ of its class."""
+
+    def __init__(self):
+        self.why = 7
+
+    def __str__(self):
+        return self.why
+
+
+PAUSES = [
+    lambda: outtray.Retry("later", after=-3),
+    lambda: outtray.Retry("later", after=float("nan")),
+    lambda: outtray.Retry("later", after="5"),
+    Wrong,
+]
+
+
+@pytest.mark.parametrize("make", PAUSES)
+def test_what_is_wrong_with_a_retry(make, sqlite_outbox):
+    """It fails its event, as what else a handler raises, and not the relay."""
+    enqueue(sqlite_outbox, 3)
+    numbers = []
+    with open_relay(sqlite_outbox) as relay:
+
+        @relay.handler("*")
+        def handle(event):
+            if event.attempts == 0:
+                raise make()
+            numbers.append(number(event))
+
+        relay.run()
+    assert sorted(numbers) == [0, 1, 2]
+
+
+def test_a_handler_that_runs_its_own_relay(sqlite_outbox):
+    """It would wait for what it has in hand, for ever."""
+    enqueue(sqlite_outbox, 3)
+    with open_relay(sqlite_outbox) as relay:
+
+        @relay.handler("*")
+        def handle(event):
+            for use in (relay.run, relay.batches):
+                with pytest.raises(outtray.Misuse, match="in hand"):
+                    use()
+
+        relay.run()
+        assert relay.stats().delivered == 3
+        assert list(relay.batches()) == []
 
 
 # --- the thread below ---

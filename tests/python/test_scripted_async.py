@@ -233,3 +233,41 @@ def test_background(sqlite_outbox):
 
     asyncio.run(go())
     assert sorted(seen) == list(range(10))
+
+
+def test_handlers_that_nobody_runs(sqlite_outbox):
+    """An event of one would count as delivered."""
+    enqueue(sqlite_outbox, 2)
+
+    async def numbers(event):
+        yield number(event)
+
+    async def go():
+        async with open_relay(sqlite_outbox, until_empty=False) as relay:
+            with pytest.raises(outtray.Misuse, match="yield"):
+                relay.handler("*")(numbers)
+            relay.handler("*")(lambda event: numbers(event))
+            asyncio.get_running_loop().call_later(0.5, relay.stop)
+            await relay.run()
+            assert relay.stats().delivered == 0
+
+    asyncio.run(go())
+    assert {row[0] for row in held(sqlite_outbox, "state")} == {"waiting"}
+
+
+def test_a_handler_that_runs_its_own_relay(sqlite_outbox):
+    """It would wait for what it has in hand, for ever."""
+    enqueue(sqlite_outbox, 3)
+
+    async def go():
+        async with open_relay(sqlite_outbox) as relay:
+
+            @relay.handler("*")
+            async def handle(event):
+                with pytest.raises(outtray.Misuse, match="in hand"):
+                    await relay.run()
+
+            await relay.run(tasks=2)
+            assert relay.stats().delivered == 3
+
+    asyncio.run(go())

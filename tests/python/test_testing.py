@@ -382,3 +382,16 @@ def test_the_plugin_costs_nothing(pytester):
         "import sys\ndef test_it(): assert 'outtray' not in sys.modules"
     )
     pytester.runpytest_subprocess(*OWN).assert_outcomes(passed=1)
+
+
+def test_deliver_to_what_is_async(memory_outbox):
+    """Nothing of it would run, and the test would pass."""
+    found = EnqueuedEvents(memory_outbox)
+    with memory_outbox:
+        outtray.Outbox().enqueue(memory_outbox, "orders", b"1")
+
+    async def handle(event):
+        raise AssertionError("this does not run")
+
+    with pytest.raises(outtray.OuttrayError, match="await adeliver"):
+        found.deliver(handle)
