@@ -182,6 +182,28 @@ def events_deleted(m):
 
 
 @mistake
+def key_longer_than_an_index_takes(m):
+    """Inserted by hand: enqueue refuses it. Its event is held like any other."""
+    m.insert = (
+        "INSERT INTO {o}.event (topic, key, payload) VALUES ('t', %s, 'x') "
+        "RETURNING id::text"
+    )
+    key = os.urandom(4000).hex()
+    m.drain()
+    (first,) = m.put(key=key)
+    refusing = "fault:?script=reject@topic=t"
+    m.drain("--sink", refusing, "--set", "relay.on_reject=park")
+    assert m.one()["held"]["dead"] == 1 and m.one()["pending"] == 0
+    (second,) = m.put(key=key)
+    (other,) = m.put(key=key[:-1] + "-")
+    m.drain(status=None)
+    assert m.arrived()[-1] == other  # the one before it waits behind its key
+    m.run("redrive", "--key", key, "--yes")
+    m.drain()
+    assert m.arrived()[-2:] == [first, second]
+
+
+@mistake
 def event_given_another_number(m):
     with pytest.raises(psycopg.errors.GeneratedAlways):
         m.sql("UPDATE {o}.event SET seq = 1 WHERE seq = 5")

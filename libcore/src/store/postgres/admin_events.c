@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "store/postgres/error.h"
+#include "store/postgres/held_key.h"
 
 #define PAGE          500 /* rows at once: nothing stays open meanwhile */
 #define PAGE_PAYLOADS 20
@@ -87,8 +88,11 @@ static void add_from(const struct ot_event_query *q, struct ot_buffer *sql)
     if (q->id != NULL)
         ot_buffer_puts(sql, " AND e.id = $4::uuid");
     if (q->key != NULL)
-        ot_buffer_puts(sql,
-                       from_held(q) ? " AND h.key = $5" : " AND e.key = $5");
+        ot_buffer_puts(sql, from_held(q)
+                                ? " AND h.key = (SELECT " OT_PG_HELD_KEY
+                                  " FROM (SELECT $5::text AS key) k) "
+                                  "AND e.key = $5"
+                                : " AND e.key = $5");
     if (q->topic != NULL)
         ot_buffer_puts(sql, " AND e.topic = $6");
     if (q->held_state >= 0)

@@ -1,6 +1,7 @@
 /* load.c - the cursor as the database has it, commands, pruning. */
 #include "store/postgres/pg.h"
 
+#include "store/postgres/held_key.h"
 #include "store/postgres/prune.h"
 
 #include <inttypes.h>
@@ -151,13 +152,13 @@ void ot_pg_load(struct ot_pg *pg)
               "ORDER BY first",
               pg->outbox);
     ot_pg_text_param(script, subscription);
-    ot_pg_say(
-        script, TAG_HELD,
-        "SELECT seq, key, topic, state, holds_key, attempts, "
-        "next_attempt_at, first_error_at, last_error_at, retried_us, "
-        "error_code, maybe_duplicate FROM \"%s\".held WHERE subscription = $1 "
-        "AND seq > 0 ORDER BY seq",
-        pg->outbox);
+    ot_pg_say(script, TAG_HELD,
+              "SELECT seq, " OT_PG_WHOLE_KEY
+              ", topic, state, holds_key, attempts, next_attempt_at, "
+              "first_error_at, last_error_at, retried_us, error_code, "
+              "maybe_duplicate FROM \"%s\".held h WHERE subscription = $1 "
+              "AND seq > 0 ORDER BY seq",
+              pg->outbox, pg->outbox);
     ot_pg_text_param(script, subscription);
     ot_pg_commit(job);
     ot_pg_link_ask(&pg->links[OT_PG_WRITES], job);

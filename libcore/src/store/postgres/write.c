@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+#include "store/postgres/held_key.h"
+
 enum { TAG_MOVED = 1, TAG_FLUSHED };
 
 /* Of a text that a broker sent, whatever it is. */
@@ -166,7 +168,8 @@ static void say_held(struct ot_pg *pg, struct ot_pg_script *script,
         "$6::timestamptz[], $7::timestamptz[], $8::timestamptz[], "
         "$9::int8[], $10::int4[], $11::text[], $12::bool[]) r(seq, state, "
         "holds, attempts, next, first, last, retried, code, error, maybe) "
-        "LEFT JOIN LATERAL (SELECT key, topic FROM \"%s\".event "
+        "LEFT JOIN LATERAL (SELECT " OT_PG_HELD_KEY " AS key, topic "
+        "FROM \"%s\".event "
         "WHERE event.seq = r.seq LIMIT 1) e ON true WHERE " IF_MOVED
         " ON CONFLICT (subscription, seq) DO UPDATE SET "
         "state = excluded.state, holds_key = excluded.holds_key, "
