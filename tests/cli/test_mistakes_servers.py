@@ -7,6 +7,8 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 
 import psycopg
 import pytest
@@ -23,9 +25,19 @@ def enqueue(url, n):
         }
 
 
+def sql(url, statement):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
 def arrived(file):
     lines = file.read_text().splitlines() if file.exists() else []
     return {json.loads(line)["id"] for line in lines}
+
+
+def obstacles(outtray, **env):
+    found = outtray.run("status", "--json", env=env).json()["obstacles"]
+    return {one["code"]: one["text"] for one in found}
 
 
 def finding(outtray, check):
@@ -69,6 +81,40 @@ def test_the_url_of_a_standby(outtray, own_pg, tmp_path):
         assert arrived(file) == committed
     finally:
         standby.stop()
+
+
+@pytest.mark.timeout(120)
+def test_a_synchronous_standby_that_is_away(outtray, own_pg, tmp_path):
+    """No commit comes back, nor does that of a relay's cursor or lease: said to
+    a role as well that sees no sessions but its own."""
+    server = own_pg()
+    file = tmp_path / "arrived"
+    outtray.env.update(OUTTRAY_STORE_URL=server.url)
+    sql(server.url, "CREATE ROLE relay LOGIN")
+    outtray.run("init", "--relay-role", "relay")
+    url = server.url.replace("postgres@", "relay@")
+    relay = outtray.start(
+        *("relay", "--sink", f"file://{file}", "--set", "relay.lease_ttl_ms=2s"),
+        env={"OUTTRAY_STORE_URL": url},
+    )
+    committed = enqueue(server.url, 1)
+    relay.wait_for(lambda: arrived(file) == committed, SECONDS)
+    sql(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'away'")
+    sql(server.url, "SELECT pg_reload_conf()")
+    # Who commits an event waits too: to end it would be no remedy.
+    waiting = threading.Thread(target=lambda: committed.update(enqueue(server.url, 1)))
+    waiting.start()
+    relay.wait_for(lambda: "`outtray status` may say for what" in relay.stderr, SECONDS)
+    relay.wait_for(lambda: "2 commits wait" in str(obstacles(outtray)), SECONDS)
+    time.sleep(5)  # what status calls an open transaction of a writer
+    assert list(obstacles(outtray, OUTTRAY_STORE_URL=url)) == ["standby"]
+    (text,) = obstacles(outtray).values()
+    assert "synchronous_standby_names is 'away'" in text
+    for statement in finding(outtray, "standby")[0]["fix"].split(": ")[1].split("; "):
+        sql(server.url, statement)
+    waiting.join(SECONDS)
+    relay.wait_for(lambda: arrived(file) == committed, SECONDS)
+    assert len(committed) == 2 and not finding(outtray, "standby")
 
 
 @pytest.mark.timeout(120)

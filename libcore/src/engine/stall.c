@@ -51,7 +51,8 @@ static enum ot_stall before_running(const struct ot_engine *e, char *detail,
         snprintf(detail, size, "relay %s owns the subscription", e->owner);
         return OT_STALL_LEASE;
     }
-    snprintf(detail, size, "waiting for the database");
+    snprintf(detail, size,
+             "waiting for the database; `outtray status` may say for what");
     return OT_STALL_STORE;
 }
 

@@ -251,6 +251,7 @@ static const char prepared[] = PREPARED;
 /* Others hold up no event. */
 static const char prepared_events[] = PREPARED " AND l.log";
 
+/* Whoever waits for a standby has committed: to end it is no remedy. */
 static const char writers[] =
     "SELECT 'warn', format('process %s (%s, %s, %s) holds a transaction "
     "that wrote to the log open for %s: its own events wait, and the "
@@ -262,7 +263,21 @@ static const char writers[] =
     "JOIN pg_stat_activity a ON a.pid = k.pid WHERE k.relation = " LOG " "
     "AND k.mode = 'RowExclusiveLock' AND k.granted AND k.database = "
     "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND a.xact_start < clock_timestamp() - $3 * interval '1 ms'";
+    "AND a.xact_start < clock_timestamp() - $3 * interval '1 ms' "
+    "AND a.wait_event IS DISTINCT FROM 'SyncRep'";
+
+/* Cursor, lease and commands are commits as well. A role without the rights of
+ * pg_monitor sees its own sessions alone, the relay's among them. */
+static const char standby[] =
+    "SELECT 'error', format('%s commit%s for a synchronous standby, the first "
+    "for %s: synchronous_standby_names is %L', count(*), CASE count(*) WHEN 1 "
+    "THEN ' waits' ELSE 's wait' END, date_trunc('second', max("
+    "clock_timestamp() - a.state_change)), "
+    "current_setting('synchronous_standby_names')), 'start the standby, or let "
+    "nobody wait for it: ALTER SYSTEM SET synchronous_standby_names = ''''; "
+    "SELECT pg_reload_conf()' FROM pg_stat_activity a WHERE a.wait_event = "
+    "'SyncRep' AND a.datname = current_database() AND a.state_change < "
+    "clock_timestamp() - interval '1 s' HAVING count(*) > 0";
 
 /* The cursor row is written many times a second; as long as somebody may want
  * to see its old versions they pile up. */
@@ -348,6 +363,7 @@ const struct ot_pg_check ot_pg_checks_outbox[] = {
     {"app-rights", "nobody but the owner can choose a seq", app_rights},
     {"row-security", "row level security is off", row_security},
     {"prepared", "no prepared transaction was forgotten", prepared},
+    {"standby", "no commit waits for a synchronous standby", standby},
     {"writers", "no transaction keeps its events back for long", writers},
     {"snapshots", "no old snapshot is open", snapshots},
     {"dead", "no event is dead", dead},
@@ -410,7 +426,7 @@ static const char connections[] =
     "WHERE n >= most - reserved";
 
 const struct ot_pg_check ot_pg_checks_now[] = {
-    {"lock", NULL, locks},     {"prepared", NULL, prepared_events},
-    {"writer", NULL, writers}, {"connections", NULL, connections},
-    {NULL, NULL, NULL},
+    {"standby", NULL, standby},          {"lock", NULL, locks},
+    {"prepared", NULL, prepared_events}, {"writer", NULL, writers},
+    {"connections", NULL, connections},  {NULL, NULL, NULL},
 };
