@@ -96,10 +96,22 @@ static int64_t whole_lines(int fd, int64_t size)
 }
 
 /* Who writes shares the file, who takes something away has it alone: relays of
- * several subscriptions may write one. True where nothing can be locked. */
-static bool lock(int fd, int how)
+ * several subscriptions may write one. */
+static void share(int fd)
 {
-    return flock(fd, how) == 0 || errno != EWOULDBLOCK;
+    flock(fd, LOCK_SH);
+}
+
+/* Does nobody else write now? That is not waited for: a writer may be stopped.
+ * True where nothing can be locked. Ends with unlock. */
+static bool alone(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+static void unlock(int fd)
+{
+    flock(fd, LOCK_UN);
 }
 
 /* A line without its end is what a crash left of an event that nobody was told
@@ -122,17 +134,6 @@ static int repair(int fd)
     if (n > 0 && memcmp(head, OT_LINE_BEGIN, (size_t)n) == 0)
         return ftruncate(fd, whole) == 0 ? 0 : errno;
     return write(fd, "\n", 1) == 1 ? 0 : errno != 0 ? errno : EIO;
-}
-
-/* Where somebody writes just now, the line is whole in a moment. Nor is that
- * waited for: the writer may be stopped. */
-static int repair_alone(int fd)
-{
-    if (!lock(fd, LOCK_EX | LOCK_NB))
-        return 0;
-    int e = repair(fd);
-    flock(fd, LOCK_UN);
-    return e;
 }
 
 static int sync_folder(const char *path)
@@ -164,8 +165,11 @@ static int open_file(struct ot_writer *w)
         return errno;
     struct stat st;
     int e = fstat(fd, &st) != 0 ? errno : 0;
-    if (e == 0 && S_ISREG(st.st_mode))
-        e = repair_alone(fd);
+    /* Where somebody writes just now, the line is whole in a moment. */
+    if (e == 0 && S_ISREG(st.st_mode) && alone(fd)) {
+        e = repair(fd);
+        unlock(fd);
+    }
     if (e == 0 && w->made && w->sync)
         e = sync_folder(w->path);
     if (e != 0) {
@@ -208,8 +212,8 @@ static void cut_tail(struct ot_writer *w, int64_t start, size_t written,
     struct stat st;
     if (written == whole)
         return;
-    if (!w->regular || !lock(w->fd, LOCK_EX | LOCK_NB) ||
-        fstat(w->fd, &st) != 0 || st.st_size != start + (int64_t)written ||
+    if (!w->regular || !alone(w->fd) || fstat(w->fd, &st) != 0 ||
+        st.st_size != start + (int64_t)written ||
         ftruncate(w->fd, start + (int64_t)whole) != 0)
         close_file(w);
 }
@@ -260,10 +264,10 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         return;
     }
     if (w->regular)
-        flock(w->fd, LOCK_SH);
+        share(w->fd);
     write_lines(w, r);
     if (w->regular && w->fd >= 0)
-        flock(w->fd, LOCK_UN);
+        unlock(w->fd);
 }
 
 static void *run(void *arg)
