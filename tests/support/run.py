@@ -188,6 +188,32 @@ class Scratch:
         return found
 
 
+def is_expression(word):
+    return re.search(r"\b(and|or|not)\b|[()]", word) is not None
+
+
+def chosen(names, word):
+    """Which names an expression of pytest's -k means; ctest knows none."""
+
+    def term(found):
+        text = found[0]
+        if text in ("and", "or", "not"):
+            return text
+        return f"{text.lower()!r} in name"
+
+    test = re.sub(r"[^\s()]+", term, word)
+    try:
+        return [name for name in names if eval(test, {"name": name.lower()})]
+    except SyntaxError:
+        sys.exit(f"dev: -k {word!r}: write words with and, or, not, ( and )")
+
+
+def c_tests(suite):
+    return [
+        f"{suite}/{path.stem}" for path in (ROOT / "tests" / suite).glob("test_*.c")
+    ]
+
+
 def run_tests(arguments):
     known = suites()
     names = arguments.suite or list(known)
@@ -206,6 +232,11 @@ def run_tests(arguments):
             print(f"dev: suite {name} has no test yet")
             if arguments.suite:
                 return 2
+    only = arguments.k
+    if only and is_expression(only):
+        found = chosen([test for name in c_names for test in c_tests(name)], only)
+        only = f"^({'|'.join(found)})$"
+        c_names = c_names if found else []
     if {"python", "docs"} & set(names):
         python_package.install()
     status, summary = 0, []
@@ -216,7 +247,7 @@ def run_tests(arguments):
             command = ["ctest", "--test-dir", BUILD, "-j2"]
             command += ["--output-on-failure", "--no-tests=error"]
             command += ["-L", f"^({'|'.join(c_names)})$"]
-            command += ["-R", arguments.k] if arguments.k else []
+            command += ["-R", only] if only else []
             result, lines = scratch.run(command)
             status |= result
             summary += lines

@@ -9,6 +9,7 @@ import time
 
 import process
 import pytest
+import run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -37,6 +38,19 @@ def dev(env, *arguments):
         text=True,
         timeout=20,
     )
+
+
+def test_words_of_both_kinds_of_tests():
+    """-k goes to pytest and to ctest, which has no expressions."""
+    names = ["store/test_postgres_read", "store/test_memory", "unit/test_Reads"]
+    assert not run.is_expression("postgres_read")
+    assert run.is_expression("not read") and run.is_expression("a or b")
+    assert run.chosen(names, "read or (store and not postgres)") == names
+    assert run.chosen(names, "READ and not (store)") == names[2:]
+    assert run.chosen(names, "nobody or nothing") == []
+    assert "store/test_postgres_read" in run.c_tests("store")
+    with pytest.raises(SystemExit, match="write words"):
+        run.chosen(names, "read or (")
 
 
 def test_neither_root_nor_sudo(tmp_path):
