@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from process import free_port
+from process import descendants, free_port
 
 PROGRAM = shutil.which("nginx") or "/usr/sbin/nginx"
 
@@ -66,9 +66,7 @@ class Nginx:
         return path.read_text() if path.exists() else ""
 
     def workers(self):
-        command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return [int(pid) for pid in done.stdout.split()]
+        return descendants(self.process.pid)
 
     def url(self, path):
         return f"http://127.0.0.1:{self.port}{path}"
