@@ -161,6 +161,19 @@ def test_roles(outtray, pg):
         "relay", "--sink", "null:", "--until-empty", "--json", env=as_relay
     )
     assert done.json()["delivered"] == 1
+    # What no outbox can grant.
+    function = "FUNCTION pg_control_system()"
+    pg.query(f"REVOKE EXECUTE ON {function} FROM PUBLIC")
+    refused = outtray.run("relay", "--sink", "null:", env=as_relay, status=78).stderr
+    grant = f"GRANT EXECUTE ON {function} TO "
+    assert f'{grant}"{name}_relay", typed by a superuser' in refused
+    assert "--relay-role" not in refused
+    words = ("init", "--outbox", "other")
+    assert grant in outtray.run(*words, env=as_relay, status=78).stderr
+    found = outtray.run("doctor", "--json", env=as_relay, status=1).json()["findings"]
+    (fix,) = [f["fix"] for f in found if f["check"] == "functions"]
+    pg.query(fix.partition(",")[0])
+    outtray.run("relay", "--sink", "null:", "--until-empty", env=as_relay)
     # Asking for the roles again is fine.
     outtray.run("init", "--app-role", f"{name}_app")
     outtray.run("drop", "--yes")

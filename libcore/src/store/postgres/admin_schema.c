@@ -24,6 +24,7 @@ static int lock_schema(struct ot_pga *a, struct outtray_error *err)
 static int check_server(struct ot_pga *a, struct outtray_error *err)
 {
     int version = PQserverVersion(a->c);
+    struct ot_buffer sql = {0};
     PGresult *result;
     int rc;
 
@@ -32,14 +33,20 @@ static int check_server(struct ot_pga *a, struct outtray_error *err)
                        "the server at %s is PostgreSQL %d.%d, outtray needs "
                        "14.1 or newer",
                        a->where, version / 10000, version % 10000);
-    rc = ot_pga_run(a, "SELECT pg_is_in_recovery()", "ask the server", &result,
-                    err);
+    ot_buffer_printf(&sql, "SELECT pg_is_in_recovery(), %s, current_user",
+                     ot_pg_functions_missing);
+    rc = sql.failed ? ot_fail_nomem(err)
+                    : ot_pga_run(a, sql.p, "ask the server", &result, err);
+    ot_buffer_free(&sql);
     if (rc != 0)
         return rc;
     if (ot_pga_bool(result, 0, 0))
         rc = ot_fail(err, OUTTRAY_E_STORE_STANDBY,
                      "the server at %s is a standby; connect to the primary",
                      a->where);
+    else if (!PQgetisnull(result, 0, 1))
+        rc = ot_pg_fail_functions(err, ot_slice_of(ot_pga_text(result, 0, 1)),
+                                  ot_slice_of(ot_pga_text(result, 0, 2)));
     PQclear(result);
     return rc;
 }

@@ -195,3 +195,14 @@ int ot_pg_fail_connect(struct outtray_error *err, const PGconn *c)
     set_sqlstate(err, sqlstate);
     return code;
 }
+
+int ot_pg_fail_functions(struct outtray_error *err, struct ot_slice functions,
+                         struct ot_slice role)
+{
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "role %.*s may not execute %.*s, by which the server is "
+                   "told from a copy of it; GRANT EXECUTE ON FUNCTION %.*s TO "
+                   "\"%.*s\", typed by a superuser in this database",
+                   (int)role.n, role.p, (int)functions.n, functions.p,
+                   (int)functions.n, functions.p, (int)role.n, role.p);
+}

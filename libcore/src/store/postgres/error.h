@@ -18,4 +18,8 @@ int ot_pg_fail(struct outtray_error *err, const PGconn *c,
  * which setting to look at. c was started by ot_pg_connect_start_at. */
 int ot_pg_fail_connect(struct outtray_error *err, const PGconn *c);
 
+/* A role may not ask the server which one it is. */
+int ot_pg_fail_functions(struct outtray_error *err, struct ot_slice functions,
+                         struct ot_slice role);
+
 #endif

@@ -1,4 +1,5 @@
 /* lease.c - who may relay, and whether this database may be relayed from. */
+#include "store/postgres/error.h"
 #include "store/postgres/pg.h"
 #include "store/postgres/shape.h"
 
@@ -18,7 +19,7 @@ static void say_shape(struct ot_pg *pg, struct ot_pg_script *script)
         "SELECT pg_is_in_recovery(), "
         "current_setting('transaction_read_only') = 'on', "
         "current_user::text, a.attidentity = 'a', s.seqcache, s.seqincrement, "
-        "s.seqcycle, %s, %s, %s, %s FROM (SELECT (SELECT c.oid FROM "
+        "s.seqcycle, %s, %s, %s, %s, %s FROM (SELECT (SELECT c.oid FROM "
         "pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 "
         "AND c.relname = 'event') AS log, (SELECT c.oid FROM pg_class c JOIN "
@@ -27,7 +28,7 @@ static void say_shape(struct ot_pg *pg, struct ot_pg_script *script)
         "JOIN pg_attribute a ON a.attrelid = o.log AND a.attname = 'seq' "
         "LEFT JOIN pg_sequence s ON s.seqrelid = o.seq",
         ot_pg_tables_missing, ot_pg_columns_missing, ot_pg_keys_missing,
-        ot_pg_rights_missing);
+        ot_pg_rights_missing, ot_pg_functions_missing);
     ot_pg_text_param(script, ot_slice_of(pg->outbox));
 }
 
@@ -122,6 +123,9 @@ static int judge_shape(struct ot_pg *pg, const PGresult *r,
                        "relay needs",
                        (int)user.n, user.p, (int)what.n, what.p, pg->outbox,
                        (int)user.n, user.p);
+    what = ot_pg_get_slice(r, 0, 11);
+    if (code == 0 && what.p != NULL)
+        code = ot_pg_fail_functions(err, what, user);
     return code;
 }
 

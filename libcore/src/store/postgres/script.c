@@ -46,7 +46,7 @@ void ot_pg_said(struct ot_pg_script *s)
 
 void ot_pg_say(struct ot_pg_script *s, int tag, const char *fmt, ...)
 {
-    char text[4096];
+    char text[8192];
     va_list args;
     int n;
 

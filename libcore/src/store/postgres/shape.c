@@ -242,6 +242,23 @@ const char ot_pg_subscribers[] =
 /* Without that one it relays and prunes nothing, and says so. */
 const char ot_pg_rights_missing[] = RIGHTS_MISSING("");
 
+/* Everybody may, unless somebody hardened the server. */
+#define FUNCTIONS_MISSING                                                   \
+    "(SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p "   \
+    "WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN "   \
+    "('pg_control_system', 'pg_stat_get_wal', 'pg_postmaster_start_time', " \
+    "'pg_current_wal_insert_lsn', 'pg_current_wal_flush_lsn', "             \
+    "'pg_current_snapshot') AND NOT has_function_privilege(p.oid, 'EXECUTE'))"
+
+const char ot_pg_functions_missing[] = FUNCTIONS_MISSING;
+
+static const char functions[] =
+    "SELECT 'error', format('%s may not execute %s: a relay could not tell its "
+    "server from a copy', current_user, names), format('GRANT EXECUTE ON "
+    "FUNCTION %s TO %I, typed by a superuser in this database', names, "
+    "current_user) FROM (SELECT " FUNCTIONS_MISSING " AS names) f WHERE names "
+    "IS NOT NULL";
+
 static const char rights[] =
     "SELECT 'error', format('a relay that logs in as %s may not %s', "
     "current_user, m), format('outtray init --relay-role %s', current_user) "
@@ -325,6 +342,7 @@ const struct ot_pg_check ot_pg_checks_shape[] = {
     {"columns", "every column has its type", columns},
     {"keys", "every key and index is there", keys},
     {"relay-rights", "this role has what a relay needs", rights},
+    {"functions", "this role may ask the server which one it is", functions},
     {"triggers", "no trigger or rule is in the way", triggers},
     {"utf8", "text of events has a form in UTF-8", utf8},
     {NULL, NULL, NULL},

@@ -17,6 +17,9 @@ extern const char ot_pg_columns_missing[];
 extern const char ot_pg_keys_missing[];
 /* "select event, update cursor": what the current role may not do. */
 extern const char ot_pg_rights_missing[];
+/* "pg_control_system()": what it may not ask the server; a superuser grants
+ * that, not the owner of the outbox. */
+extern const char ot_pg_functions_missing[];
 /* Does the subscription s of logical replication write the log, an oid, through
  * its table r? Into a partition as well. */
 #define OT_PG_REPLICATED(log)                                        \
