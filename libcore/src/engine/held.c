@@ -218,6 +218,7 @@ void ot_held_keep(struct ot_engine *e, uint32_t item_id,
 void ot_hold(struct ot_engine *e, uint32_t item_id, enum ot_held_state state,
              bool holds_key, int64_t next_us, const struct ot_completion *why)
 {
+    ot_lane_all(e);
     uint32_t lane = ot_item(e, item_id)->lane;
     ot_held_keep(e, item_id, state, holds_key, next_us, why);
     if (lane == OT_NIL || e->nomem)

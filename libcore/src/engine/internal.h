@@ -219,6 +219,7 @@ struct ot_engine {
     size_t nlanes, lanes_size;
     uint32_t free_lane;
     struct ot_index by_key;
+    bool calm; /* no lane is needed, and there is none: see lane.c */
 
     struct ot_entry *entries;
     size_t nentries, entries_size;
@@ -350,6 +351,8 @@ void ot_capture_load(struct ot_engine *, const struct ot_reply *);
 uint64_t ot_lane_key(const struct ot_engine *, const struct ot_event *);
 uint32_t ot_lane_of(struct ot_engine *, uint64_t key); /* makes it */
 void ot_lane_join(struct ot_engine *, uint32_t lane, uint32_t item);
+/* Ends the calm, if there is one: who has a key gets its lane. */
+void ot_lane_all(struct ot_engine *);
 /* A new one joins its lane: mostly all before it are out, and it follows. */
 void ot_lane_admit(struct ot_engine *, uint32_t lane, uint32_t item);
 void ot_lane_leave(struct ot_engine *, uint32_t item);

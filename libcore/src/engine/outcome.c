@@ -320,7 +320,6 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
         return;
     }
     struct ot_item *item = ot_item(e, id);
-    uint32_t lane = item->lane;
     e->in_flight--;
     e->slow = e->now_us - item->at_us >= OT_SLOW_US;
     if (is_plain(e, item, c)) {
@@ -335,6 +334,8 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
         ot_window_release(e, id);
         return;
     }
+    ot_lane_all(e);
+    uint32_t lane = item->lane;
     ot_lane_back(e, id);
     if (item->ring == OT_NO_RING && item->held == OT_NIL) {
         /* skipped while it was in flight */

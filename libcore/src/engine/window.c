@@ -125,10 +125,11 @@ static void admit(struct ot_engine *e, uint32_t id)
         return;
     if (item->event->deliver_us != 0 &&
         item->event->deliver_us > ot_db_now(e)) {
-        ot_hold(e, id, OT_HELD_SCHEDULED, false, item->event->deliver_us, NULL);
+        ot_held_keep(e, id, OT_HELD_SCHEDULED, false, item->event->deliver_us,
+                     NULL);
         return;
     }
-    uint64_t key = ot_lane_key(e, item->event);
+    uint64_t key = e->calm ? 0 : ot_lane_key(e, item->event);
     if (key == 0) {
         ot_ready_push(e, id);
         return;
@@ -176,6 +177,8 @@ void ot_window_relieve(struct ot_engine *e)
 void ot_window_admit(struct ot_engine *e)
 {
     uint64_t before = e->admit;
+    if (e->by_key.n == 0)
+        e->calm = ot_pipelined(e);
     while (e->admit < e->tail && !e->nomem) {
         uint32_t id = e->ring[e->admit & (e->ring_size - 1)];
         if (id != OT_NIL) {
