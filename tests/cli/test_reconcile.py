@@ -1,8 +1,11 @@
 """`outtray reconcile`: what was committed against what arrived."""
 
+import contextlib
 import json
 import random
 import re
+import sqlite3
+import time
 
 import pytest
 
@@ -160,6 +163,35 @@ def test_a_topic(ledger, kafka):
     ledger.shop.relay("null:")
     done = ledger.judge("--sink", kafka.url, status=78)
     assert "does not know it" in done.stderr
+
+
+def test_a_topic_and_a_clock_that_is_ahead(sqlite_shop, kafka, tmp_path):
+    """Then a record is older than its event."""
+    ledger = Ledger(sqlite_shop, tmp_path)
+    topic = kafka.topic()
+    sqlite_shop.load([{**event, "topic": topic} for event in events(20)])
+    ahead = time.time_ns() // 1000 + 45 * 60 * 1_000_000
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("UPDATE outtray_event SET created_at = ?", (ahead,))
+        connection.commit()
+    sqlite_shop.relay(kafka.url)
+    got = ledger.numbers("--sink", kafka.url)
+    assert got["expected"] == got["arrived"] == 20 and got["missing"] == 0
+    sqlite_shop.load([{"topic": topic}] * 2)
+    sqlite_shop.relay("null:")
+    got = ledger.numbers("--sink", kafka.url, status=1)
+    assert got["missing"] == len(got["problems"]) == 2 and got["arrived"] == 20
+
+
+def test_the_folder_of_temporary_files(ledger, tmp_path):
+    ledger.deliver(events(3))
+    gone = {"TMPDIR": str(tmp_path / "gone")}
+    done = ledger.judge(status=74, env=gone)
+    assert f"in {gone['TMPDIR']}: No such file" in done.stderr
+    folder = tmp_path / "here"
+    folder.mkdir()
+    assert ledger.numbers(env={"TMPDIR": str(folder)})["arrived"] == 3
+    assert list(folder.iterdir()) == []
 
 
 def test_many(ledger):

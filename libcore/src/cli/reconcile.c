@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { PARTS = 32 };
 
@@ -37,12 +38,37 @@ struct ot_reconcile {
 
 /* --- the parts ------------------------------------------------------------ */
 
+static const char *folder(void)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    return tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp";
+}
+
 static int fail_file(struct outtray_error *err, const char *what)
 {
     return ot_fail(err, OUTTRAY_E_IO,
-                   "%s a temporary file: %s: make room in the folder for "
-                   "temporary files",
-                   what, strerror(errno));
+                   "%s a temporary file in %s: %s: make room there, or set "
+                   "TMPDIR",
+                   what, folder(), strerror(errno));
+}
+
+/* It has no name any more, so that nothing is left of it in any case. */
+static FILE *temporary(void)
+{
+    char path[4096];
+    FILE *file = NULL;
+    int fd, n = snprintf(path, sizeof(path), "%s/outtray-XXXXXX", folder());
+
+    errno = ENAMETOOLONG;
+    fd = n > 0 && n < (int)sizeof(path) ? mkstemp(path) : -1;
+    if (fd < 0)
+        return NULL;
+    unlink(path);
+    file = fdopen(fd, "w+");
+    if (file == NULL)
+        close(fd);
+    return file;
 }
 
 int ot_reconcile_new(struct ot_reconcile **out, struct outtray_error *err)
@@ -53,9 +79,9 @@ int ot_reconcile_new(struct ot_reconcile **out, struct outtray_error *err)
     if (r == NULL)
         return ot_fail_nomem(err);
     for (int i = 0; i < PARTS; i++) {
-        r->committed[i] = tmpfile();
-        r->arrived[i] = tmpfile();
-        r->firsts[i] = tmpfile();
+        r->committed[i] = temporary();
+        r->arrived[i] = temporary();
+        r->firsts[i] = temporary();
         if (r->committed[i] == NULL || r->arrived[i] == NULL ||
             r->firsts[i] == NULL) {
             int code = fail_file(err, "cannot make");
