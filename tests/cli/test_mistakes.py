@@ -9,6 +9,7 @@ mistakes happen at once, each in an outbox of its own."""
 import concurrent.futures
 import contextlib
 import os
+import pathlib
 import re
 import sqlite3
 import subprocess
@@ -743,6 +744,20 @@ def file_replaced_by_a_copy(m):
         m.path.with_name(f"shop.db{tail}").unlink(missing_ok=True)
     os.replace(copy, m.path)
     m.hear(relay, "was replaced by another file", "put the old file back")
+
+
+@mistake_with_a_file
+def file_wal_deleted_under_a_relay(m):
+    """A relay would go on in the old log, see nothing that is new, and at its
+    end delete the new one."""
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    for tail in ("-wal", "-shm"):
+        pathlib.Path(f"{m.path}{tail}").unlink()
+    m.put(2)
+    m.hear(relay, "refused", "deleted the -wal or -shm file", "start them again")
+    relay.stop(status=None)
+    m.drain()
 
 
 @mistake_with_a_file

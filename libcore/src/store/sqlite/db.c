@@ -7,7 +7,10 @@
 #include "event/outbox.h"
 #include "store/schema.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -153,6 +156,70 @@ static int fail_gone(const struct ot_sqlite_db *db, struct outtray_error *err)
                    db->path);
 }
 
+static const char *const beside[] = {"-wal", "-shm"};
+
+static void forget_beside(struct ot_sqlite_db *db)
+{
+    for (size_t i = 0; i < OT_COUNT(beside); i++) {
+        ot_free(db->beside[i].path);
+        db->beside[i].path = NULL;
+    }
+}
+
+/* SQLite goes through links to the file itself. */
+static void learn_beside(struct ot_sqlite_db *db)
+{
+    char real[PATH_MAX];
+
+    forget_beside(db);
+    if (realpath(db->path, real) == NULL)
+        return;
+    for (size_t i = 0; i < OT_COUNT(beside); i++) {
+        struct ot_buffer path = {0};
+        struct ot_sqlite_beside *b = &db->beside[i];
+
+        ot_buffer_printf(&path, "%s%s", real, beside[i]);
+        if (!path.failed && look(path.p, &b->file))
+            b->path = path.p;
+        else
+            ot_buffer_free(&path);
+    }
+}
+
+/* Is another in its place, made by a connection that was opened since? */
+static bool taken(const struct ot_sqlite_beside *b)
+{
+    struct ot_sqlite_file now;
+
+    return b->path != NULL && look(b->path, &now) && !same(&now, &b->file);
+}
+
+static bool deleted(const struct ot_sqlite_beside *b)
+{
+    struct ot_sqlite_file now;
+
+    if (b->path == NULL)
+        return false;
+    return look(b->path, &now) ? !same(&now, &b->file) : errno == ENOENT;
+}
+
+/* Those who had the file open go on in a log that has no name any more, all
+ * others in a new one. To open the file anew does not help as long as this
+ * process has it open elsewhere: SQLite shares the index. */
+static int check_beside(struct ot_sqlite_db *db, struct outtray_error *err)
+{
+    for (size_t i = 0; i < OT_COUNT(beside); i++)
+        db->forsaken |= deleted(&db->beside[i]);
+    if (!db->forsaken)
+        return 0;
+    return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
+                   "somebody deleted the -wal or -shm file of %s while it was "
+                   "in use: programs that opened it before and after that do "
+                   "not see what the others write, and damage the file; end "
+                   "them all, this one too, and start them again",
+                   db->path);
+}
+
 /* The connection keeps reading a file that was removed or replaced by another;
  * nobody else would ever see what it writes. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
@@ -165,14 +232,14 @@ int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
                        "the child",
                        db->path);
     if (db->c == NULL)
-        return 0;
+        return check_beside(db, err);
     if (!look(db->path, &now))
         return fail_gone(db, err);
     if (!same(&now, &db->file))
         return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
                        "%s was replaced by another file while it was in use",
                        db->path);
-    return 0;
+    return check_beside(db, err);
 }
 
 /* SQLite's locks know no queue: where writers leave the file free for a moment
@@ -283,9 +350,14 @@ void ot_sqlite_db_close(struct ot_sqlite_db *db)
     if (db->pid == getpid()) {
         for (size_t i = 0; i < OT_SQL_COUNT; i++)
             db->f.finalize(db->stmts[i]);
+        /* Else the last to close it would write the old log into the file, and
+         * delete the new one by its name. */
+        if (taken(&db->beside[0]) || taken(&db->beside[1]))
+            db->f.db_config(db->c, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         db->f.close_v2(db->c);
         ot_sqlite_api_release();
     }
+    forget_beside(db);
     memset(db->stmts, 0, sizeof(db->stmts));
     db->c = NULL;
 }
@@ -355,6 +427,8 @@ int ot_sqlite_db_check_wal(struct ot_sqlite_db *db, struct outtray_error *err)
                            db->path, (int)mode.n, mode.p);
     }
     db->f.reset(s);
+    if (code == 0)
+        learn_beside(db);
     return code;
 }
 

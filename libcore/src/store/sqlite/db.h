@@ -28,6 +28,12 @@ struct ot_sqlite_file {
     int64_t born_ns; /* 0: the file system does not know */
 };
 
+/* A file of SQLite beside it: its log, or the index of that. */
+struct ot_sqlite_beside {
+    char *path; /* NULL: not known */
+    struct ot_sqlite_file file;
+};
+
 struct ot_sqlite_db {
     struct ot_sqlite_api f;
     sqlite3 *c;                 /* NULL: not open */
@@ -35,7 +41,9 @@ struct ot_sqlite_db {
     char *outbox;               /* prefix of the tables */
     pid_t pid;                  /* of the process that it belongs to */
     struct ot_sqlite_file file; /* the one that is open, or was last */
-    bool was_open;              /* once: a missing file was there before */
+    struct ot_sqlite_beside beside[2];
+    bool forsaken; /* one of those was deleted: nobody sees what it writes */
+    bool was_open; /* once: a missing file was there before */
     bool replaced; /* it is another than before, and nobody has told it yet */
     int schema;    /* of the outbox, as last checked */
     sqlite3_stmt *stmts[OT_SQL_COUNT];
@@ -64,11 +72,13 @@ int ot_sqlite_db_version(struct ot_sqlite_db *, int *version,
                          struct outtray_error *err);
 int ot_sqlite_db_check_version(struct ot_sqlite_db *, int oldest,
                                struct outtray_error *err);
-/* E_STORE_CONDITION if the file is not in WAL mode. */
+/* E_STORE_CONDITION if the file is not in WAL mode. Learns the files beside it,
+ * which are there after that. */
 int ot_sqlite_db_check_wal(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* E_STORE_UNAVAILABLE if the path leads to another file now than the one that
- * is open, or to none; E_FORKED in another process than the one of init. */
+ * is open, or to none; E_STORE_CONDITION, and always from then on, if that is
+ * so of a file beside it; E_FORKED in another process than the one of init. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* {{outbox}} becomes the prefix. */
