@@ -375,7 +375,9 @@ class Relay(BaseRelay):
             ``batches`` and ``handler``.
         outbox: the name of the outbox; default ``outtray``.
         subscription: whose cursor it is; default ``main``.
-        until_empty: stop once nothing is left to deliver.
+        until_empty: stop once nothing is left to deliver. What is dead,
+            scheduled, or behind a dead one of its key is not waited for:
+            ``stats().held`` counts it.
         config: an INI file to read first.
         environment: read ``OUTTRAY_…`` after it.
         settings: more settings by their names, e.g.

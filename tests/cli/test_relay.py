@@ -35,6 +35,21 @@ def test_numbers(shop):
     assert found["position"] == found["last_seq"] > 0
 
 
+def test_what_until_empty_leaves(shop):
+    """A script can tell an empty outbox from one where events are held."""
+    words = ("relay", "--until-empty", "--sink")
+    shop.load([{"topic": "t", "key": str(n)} for n in range(2)])
+    said = shop.run(*words, "fault:?script=reject").stderr
+    assert "1 held, 1 given up on: not empty" in said
+    shop.load([{"topic": "t", "key": "0"}])  # behind the dead one
+    said = shop.run(*words, "null:").stderr
+    assert "2 held, 0 given up on: not empty" in said
+    assert shop.relay("null:")["held"] == 2
+    shop.run("redrive", "--all", "--yes")
+    assert "not empty" not in shop.run(*words, "null:").stderr
+    assert shop.relay("null:")["held"] == 0
+
+
 def test_no_sink(sqlite_shop):
     failed = sqlite_shop.run("relay", status=2)
     assert "no sink is named" in failed.stderr

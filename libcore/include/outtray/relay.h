@@ -88,8 +88,9 @@ OUTTRAY_API int outtray_relay_run(struct outtray_relay *,
  *         handler */
 OUTTRAY_API void outtray_relay_stop(struct outtray_relay *);
 
-/** Stop by itself once nothing is left to deliver. What is dead or scheduled
- * for later is not waited for.
+/** Stop by itself once nothing is left to deliver. What is dead, scheduled for
+ * later, or behind a dead one of its key is not waited for: held counts it in
+ * outtray_relay_stats.
  * @thread the relay's */
 OUTTRAY_API void outtray_relay_until_empty(struct outtray_relay *);
 

@@ -94,10 +94,11 @@ static void summary(struct running *run, int rc)
     }
     if (rc != 0 || (run->to_stdout && output_closed()))
         return;
-    ot_say(cli, "%s %s delivered in %s, %u held, %llu given up on",
+    ot_say(cli, "%s %s delivered in %s, %u held, %llu given up on%s",
            ot_number_text((int64_t)s.delivered, delivered),
            ot_events_word((int64_t)s.delivered), ot_duration_text(took, time),
-           s.held, (unsigned long long)s.dead);
+           s.held, (unsigned long long)s.dead,
+           ot_cli_has(cli, "until-empty") && s.held > 0 ? ": not empty" : "");
     if (s.dead > 0)
         ot_next(cli, "outtray dead%s", ot_cli_same(cli));
     else
@@ -175,7 +176,9 @@ static int run(struct ot_cli *cli, int argc, char **argv)
 }
 
 static const struct ot_cli_option options[] = {
-    {"until-empty", 0, NULL, "end once nothing is left to deliver"},
+    {"until-empty", 0, NULL,
+     "end, with 0, once nothing is left to deliver but what is dead, scheduled "
+     "or behind a dead one of its key (held, in --json)"},
     {0},
 };
 static const int codes[] = {
