@@ -110,6 +110,21 @@ void ot_sql_expand(struct ot_buffer *out, const char *sql, const char *quote,
     ot_buffer_puts(out, sql);
 }
 
+int ot_sql_lines(char *sql, ot_text_fn *each, void *ctx)
+{
+    int code = 0;
+
+    while (code == 0 && *sql != '\0') {
+        char *end = strchr(sql, '\n');
+
+        if (end != NULL)
+            *end = '\0';
+        code = each(ctx, sql);
+        sql = end != NULL ? end + 1 : sql + strlen(sql);
+    }
+    return code;
+}
+
 /* NULL: out of memory. */
 static char *taken(struct ot_buffer *b, struct outtray_error *err)
 {

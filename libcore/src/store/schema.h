@@ -2,7 +2,7 @@
 #ifndef OT_STORE_SCHEMA_H
 #define OT_STORE_SCHEMA_H
 
-#include "base/base.h"
+#include "store/admin.h"
 
 /* {{outbox}} in sql stands for the name of the outbox (PostgreSQL: the schema,
  * in quotes; SQLite: the table prefix, without). */
@@ -25,6 +25,10 @@ struct ot_slice ot_schema_view(const char *store, int number, const char *view);
  * "\"" or "". */
 void ot_sql_expand(struct ot_buffer *out, const char *sql, const char *quote,
                    const char *outbox);
+
+/* Its lines, one by one, until each() returns other than 0; that, then. They
+ * are cut apart in place. */
+int ot_sql_lines(char *sql, ot_text_fn *each, void *ctx);
 
 /* What removes the outbox and leaves what is not its own. */
 const char *ot_drop_sql(const char *store);

@@ -203,24 +203,6 @@ int ot_pga_init(struct ot_admin *base, const struct ot_init_options *options,
 
 /* --- upgrade ------------------------------------------------------------- */
 
-/* each() gets lines. */
-static int say_text(const char *text, ot_text_fn *each, void *ctx)
-{
-    struct ot_buffer line = {0};
-    int rc = 0;
-
-    while (rc == 0 && *text != '\0') {
-        size_t n = strcspn(text, "\n");
-
-        ot_buffer_clear(&line);
-        ot_buffer_add(&line, text, n);
-        rc = line.failed ? OUTTRAY_E_NOMEM : each(ctx, line.p);
-        text += n + (text[n] == '\n');
-    }
-    ot_buffer_free(&line);
-    return rc;
-}
-
 static int say_sql(struct ot_pga *a, int version, ot_text_fn *each, void *ctx,
                    struct outtray_error *err)
 {
@@ -237,7 +219,7 @@ static int say_sql(struct ot_pga *a, int version, ot_text_fn *each, void *ctx,
         ot_buffer_printf(&sql, "%d;\n", m->number);
     }
     ot_buffer_puts(&sql, "COMMIT;\n");
-    rc = sql.failed ? ot_fail_nomem(err) : say_text(sql.p, each, ctx);
+    rc = sql.failed ? ot_fail_nomem(err) : ot_sql_lines(sql.p, each, ctx);
     ot_buffer_free(&sql);
     return rc;
 }

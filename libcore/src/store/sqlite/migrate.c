@@ -110,21 +110,6 @@ int sqlite_admin_init(struct ot_admin *x, const struct ot_init_options *options,
 
 /* --- upgrade ------------------------------------------------------------- */
 
-static int each_line(ot_text_fn *each, void *ctx, char *text)
-{
-    int code = 0;
-
-    while (code == 0 && *text != '\0') {
-        char *end = strchr(text, '\n');
-
-        if (end != NULL)
-            *end = '\0';
-        code = each(ctx, text);
-        text = end != NULL ? end + 1 : text + strlen(text);
-    }
-    return code;
-}
-
 static int show_sql(struct admin *a, int version, ot_text_fn *each, void *ctx,
                     struct outtray_error *err)
 {
@@ -139,7 +124,7 @@ static int show_sql(struct admin *a, int version, ot_text_fn *each, void *ctx,
                          a->db.outbox, m->number);
     }
     ot_buffer_puts(&b, "COMMIT;\n");
-    code = b.failed ? ot_fail_nomem(err) : each_line(each, ctx, b.p);
+    code = b.failed ? ot_fail_nomem(err) : ot_sql_lines(b.p, each, ctx);
     ot_buffer_free(&b);
     return code;
 }
