@@ -262,6 +262,30 @@ static void test_breaker_and_limit(void **state)
     w_close(&t.w);
 }
 
+/* Nothing of a trouble that is over is left, whatever follows it. */
+static void test_what_is_over_is_not_shown(void **state)
+{
+    struct told t;
+
+    (void)state;
+    open_told(&t);
+    int tx = w_begin(&t.w);
+    w_put(&t.w, tx, "a");
+    w_add(&t.w, "b");
+    t.w.down = true;
+    pass(&t, 10 * W_S);
+    expect(&t, "store", "");
+    t.w.down = false;
+    for (int i = 0; i < 100 && t.report.stall != OT_STALL_GAP; i++)
+        pass(&t, 50 * W_MS);
+    assert_int_equal(t.report.stall, OT_STALL_GAP);
+    expect(&t, "none", "");
+    pass(&t, 3 * W_S);
+    expect(&t, "gap", "1 gaps from");
+    w_commit(&t.w, tx);
+    w_close(&t.w);
+}
+
 /* Each has a name of its own; what there is not has none. */
 static void test_names_of_stalls(void **state)
 {
@@ -370,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_a_slow_sink_is_named),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_breaker_and_limit),
+        cmocka_unit_test(test_what_is_over_is_not_shown),
         cmocka_unit_test(test_names_of_stalls),
         cmocka_unit_test(test_what_the_sink_keeps_is_named),
         cmocka_unit_test(test_a_limit_and_a_full_store_of_held_events),

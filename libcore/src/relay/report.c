@@ -176,8 +176,12 @@ static void tell_start(struct ot_report *report, const struct ot_engine *engine,
 
 /* --- the database -------------------------------------------------------- */
 
-static bool show(struct ot_report *report, const struct ot_driver *driver,
-                 int64_t now_us)
+/* What is worth a look from outside now; what was, and is over, never is: under
+ * load the small stalls that follow it may each be too short, and leave no
+ * moment without one. */
+static enum ot_stall worth_a_look(const struct ot_report *report,
+                                  const struct ot_driver *driver,
+                                  int64_t now_us)
 {
     int64_t after_us = tellings[report->stall].after_us;
 
@@ -187,9 +191,21 @@ static bool show(struct ot_report *report, const struct ot_driver *driver,
     else if (report->stall == OT_STALL_STORE &&
              ot_engine_error(driver->engine)->code == 0)
         after_us = CONNECT_US;
-    if (report->shown == report->stall || lasted_us(report, now_us) < after_us)
+    if (report->shown == report->stall || lasted_us(report, now_us) >= after_us)
+        return report->stall;
+    return lasted_us(report, now_us) < tellings[report->shown].linger_us
+               ? report->shown
+               : OT_STALL_NONE;
+}
+
+static bool show(struct ot_report *report, const struct ot_driver *driver,
+                 int64_t now_us)
+{
+    enum ot_stall stall = worth_a_look(report, driver, now_us);
+
+    if (report->shown == stall)
         return false;
-    report->shown = report->stall;
+    report->shown = stall;
     report->shown_since_us =
         ot_driver_wall_us(driver, now_us) - lasted_us(report, now_us);
     report->news = true;
