@@ -28,6 +28,14 @@
     $result = Py_NewRef(Py_None);
 %}
 
+/* Of a file's name the bytes. */
+%typemap(in) const char * %{
+    $1 = ($1_ltype)argument_read($input);
+    if ($1 == NULL)
+        SWIG_fail;
+%}
+%typemap(freearg) const char * ""
+
 /* Text or nothing. */
 %typemap(out) const char * %{
     $result = text_or_none($1);

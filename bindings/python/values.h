@@ -38,6 +38,41 @@ static PyObject *text_or_none(const char *text)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 }
 
+/* Of str or bytes, which outlive the call; NULL: an exception is set. What C would
+ * cut short at a NUL is refused. */
+static const char *argument_read(PyObject *value)
+{
+    struct outtray_error e = {.code = OUTTRAY_E_MISUSE};
+    Py_ssize_t n = 0;
+    const char *p = NULL;
+
+    if (PyUnicode_Check(value)) {
+        p = PyUnicode_AsUTF8AndSize(value, &n);
+    } else if (PyBytes_Check(value)) {
+        p = PyBytes_AsString(value);
+        n = PyBytes_Size(value);
+    } else {
+        PyObject *name = PyType_GetName(Py_TYPE(value));
+
+        if (name != NULL)
+            PyErr_Format(PyExc_TypeError, "%R is no text, but of type %U",
+                         value, name);
+        Py_XDECREF(name);
+        return NULL;
+    }
+    if (p != NULL && strlen(p) == (size_t)n)
+        return p;
+    if (p == NULL && !PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+        return NULL;
+    PyErr_Clear();
+    snprintf(e.text, sizeof(e.text), "%s",
+             p != NULL ? "there is a NUL in a text, where it would end"
+                       : "a text is not UTF-8: in a URL such a byte is written "
+                         "as %E9");
+    raise_error(&e);
+    return NULL;
+}
+
 static PyObject *log_line_value(const struct outtray_log_line *line)
 {
     PyObject *text = text_or_none(line->text);
@@ -363,8 +398,10 @@ static char **arguments_read(PyObject *value, int *argc)
         return NULL;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        argv[i] = PyBytes_AsString(PyTuple_GetItem(value, i));
-        if (argv[i] == NULL) {
+        PyObject *one = PyTuple_GetItem(value, i);
+
+        /* One with a NUL in it is an error, too. */
+        if (PyBytes_AsStringAndSize(one, &argv[i], NULL) != 0) {
             free(argv);
             return NULL;
         }

@@ -80,7 +80,8 @@ class Outbox:
             has none.
 
     Raises:
-        outtray.Misuse: ``name`` is no plain identifier.
+        outtray.Misuse: ``name`` is no plain identifier, or another argument of
+            a wrong type.
     """
 
     def __init__(
@@ -99,6 +100,13 @@ class Outbox:
                 f"the name of an outbox is text, not {name!r:.80}: a connection is "
                 "given to enqueue"
             )
+        if not callable(serializer):
+            raise Misuse(f"the serializer is a function, not {serializer!r:.80}")
+        if not isinstance(strict, bool):
+            raise Misuse(f"strict is True or False, not {strict!r:.80}")
+        for limit in (max_payload_bytes, max_headers_bytes):
+            if not isinstance(limit, int) or not 0 <= limit < 1 << 63:
+                raise Misuse(f"a limit is a number of bytes from 0 on, not {limit!r}")
         self.name = name
         self.serializer = serializer
         self.strict = strict
@@ -117,6 +125,10 @@ class Outbox:
 
     def __repr__(self) -> str:
         return f"<outtray.Outbox {self.name!r}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied, or goes to another process: no objects of C."""
+        return {**self.__dict__, "_options": {}}
 
     def enqueue(
         self,
@@ -415,7 +427,7 @@ def _headers_text(headers: Mapping[str, str]) -> str:
 def _microseconds(moment: datetime) -> int:
     if not isinstance(moment, datetime):
         raise InvalidEvent(f"deliver_at must be a datetime, not {moment!r}")
-    if moment.tzinfo is None:
+    if moment.utcoffset() is None:
         raise InvalidEvent(
             f"deliver_at {moment} has no time zone: use "
             "datetime.now(timezone.utc) + timedelta(…)"

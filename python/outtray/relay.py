@@ -81,7 +81,7 @@ def make_conf(
     if conf is None:
         raise OutOfMemory("out of memory")
     if file is not None:
-        _core.conf_load_file(conf, os.fspath(file))
+        _core.conf_load_file(conf, os.fsencode(file))
     if environment:
         _core.conf_load_env(conf)
     for name, value in settings.items():
@@ -108,7 +108,8 @@ class BaseRelay:
     ) -> None:
         self._handle: Any = None
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Handlers of the log and of signals may ask for numbers in a step.
+        self._lock = threading.RLock()
         self._log = logger or logging.getLogger("outtray.relay")
         self._done = False
         self._name = store or "the configured store"
@@ -307,6 +308,9 @@ class BaseRelay:
             finally:
                 drain_log(handle, self._log)
             self._done = not going
+            if self._handle is None:  # closed by a handler of the log
+                self._done = True
+                return False
             now = time.monotonic()
             if now - self._stats_at > _STATS_AGE or not going:
                 self._stats_at = now

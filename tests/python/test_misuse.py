@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import copy
+import datetime
+import os
+import pickle
 import sqlite3
 
 import aiosqlite
 import asyncpg
 import outtray
+import outtray.cli
 import outtray.sqlalchemy
 import psycopg
 import psycopg2
@@ -296,6 +301,68 @@ def test_names():
     with pytest.raises(outtray.InvalidUrl, match="begin with a scheme"):
         outtray.Relay(object())
     assert repr(outtray.Outbox("shop")) == "<outtray.Outbox 'shop'>"
+
+
+@pytest.mark.parametrize(
+    "wrong, text",
+    [
+        ({"name": "a\0b"}, "NUL"),
+        ({"name": "\ud800"}, "UTF-8"),
+        ({"serializer": None}, "serializer is a function"),
+        ({"strict": "no"}, "strict is True or False, not 'no'"),
+        ({"max_payload_bytes": 1e6}, "number of bytes"),
+        ({"max_payload_bytes": -1}, "number of bytes from 0 on, not -1"),
+        ({"max_headers_bytes": 1 << 63}, "number of bytes"),
+    ],
+)
+def test_arguments_of_an_outbox(wrong, text):
+    with pytest.raises(outtray.Misuse, match=text):
+        outtray.Outbox(**wrong)
+
+
+class NoOffset(datetime.tzinfo):
+    def utcoffset(self, moment):
+        return None
+
+
+def test_a_time_zone_without_an_offset(outbox, memory_outbox):
+    moment = datetime.datetime(2030, 1, 1, tzinfo=NoOffset())
+    with pytest.raises(outtray.InvalidEvent, match="no time zone"):
+        outbox.enqueue(memory_outbox, "t", deliver_at=moment)
+
+
+def test_text_that_c_would_cut_short(tmp_path):
+    """At a NUL; and a name of a file that is not UTF-8."""
+    with pytest.raises(outtray.Misuse, match="NUL"):
+        outtray.Relay("sqlite:shop.db\0.bak")
+    with pytest.raises(outtray.Misuse, match="NUL"):
+        outtray.Relay("sqlite:shop.db", config="a\0b")
+    with pytest.raises(outtray.Misuse, match="%E9"):
+        outtray.Relay("sqlite:caf\udce9.db")
+    with pytest.raises(TypeError, match="7 is no text, but of type int"):
+        outtray.Relay("sqlite:shop.db", settings={7: 7})
+    with pytest.raises(ValueError, match="null byte"):
+        outtray.cli.main(["version\0x"])
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ini")
+    with open(file, "w") as out:
+        out.write("[relay]\nbatch_events = 7\n")
+    with outtray.Relay("sqlite:shop.db", "null:", config=file) as relay:
+        relay.close()
+
+
+def pickled(one):
+    return pickle.loads(pickle.dumps(one))
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, copy.copy, pickled])
+def test_copies_of_an_outbox(way, memory_outbox):
+    """It may be part of what goes to another process, or is copied."""
+    outbox = outtray.Outbox(strict=True, max_payload_bytes=3, serializer=repr)
+    made = way(outbox)
+    with memory_outbox:
+        made.enqueue(memory_outbox, "t", {})
+        with pytest.raises(outtray.TooLarge):
+            made.enqueue(memory_outbox, "t", b"1234")
 
 
 def test_serializers(sqlite_outbox):

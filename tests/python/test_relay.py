@@ -278,6 +278,32 @@ def test_log(sqlite_outbox, caplog):
     assert {record.name for record in caplog.records} == {"outtray.relay"}
 
 
+@pytest.mark.parametrize("use", ["stats", "timeout", "close"])
+def test_a_handler_of_the_log_that_asks_the_relay(use, sqlite_outbox, file):
+    """It is called in a step of the relay, on its thread."""
+    relay = outtray.Relay(
+        sqlite_outbox.url,
+        f"file://{file}",
+        until_empty=True,
+        logger=logging.Logger("mine"),
+    )
+
+    class Handler(logging.Handler):
+        def createLock(self):  # noqa: N802 - what hangs shall not hold one
+            self.lock = None
+
+        def emit(self, record):
+            getattr(relay, use)()
+
+    relay._log.addHandler(Handler())
+    runs = threading.Thread(target=relay.run, daemon=True)
+    runs.start()
+    runs.join(30)
+    assert not runs.is_alive()
+    assert relay.done
+    relay.close()
+
+
 def test_unclosed(sqlite_outbox):
     relay = outtray.Relay(sqlite_outbox.url, "null:")
     with warnings.catch_warnings(record=True) as caught:
