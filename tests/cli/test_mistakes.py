@@ -491,6 +491,18 @@ def row_level_security(m):
 
 
 @mistake
+def role_made_read_only(m):
+    """On a primary: to look for another one is no remedy."""
+    name, url = m.role()
+    m.sql(f"ALTER ROLE {name} SET default_transaction_read_only = on")
+    env = {"OUTTRAY_STORE_URL": url}
+    relay = m.program.start("relay", "--sink", m.sink, env=env)
+    said = m.hear(relay, "refused", "default_transaction_read_only is on")
+    assert name in said and "outtray doctor" in said and "primary" not in said
+    m.cure(m.doctor("primary", env=env)[1])
+
+
+@mistake
 def login_closed(m):
     name, url = m.role()
     m.sql(f"ALTER ROLE {name} NOLOGIN")

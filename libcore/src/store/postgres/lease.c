@@ -100,11 +100,18 @@ static int judge_shape(struct ot_pg *pg, const PGresult *r,
 
     if (PQntuples(r) != 1)
         return 0;
-    if (ot_pg_get_bool(r, 0, 0) || ot_pg_get_bool(r, 0, 1))
+    if (ot_pg_get_bool(r, 0, 0))
         return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
-                       "the database is %s; connect to the primary (store.url "
-                       "takes several hosts)",
-                       ot_pg_get_bool(r, 0, 0) ? "a standby" : "read-only");
+                       "the database is a standby; connect to the primary "
+                       "(store.url takes several hosts)");
+    if (ot_pg_get_bool(r, 0, 1))
+        return ot_fail(err, OUTTRAY_E_STORE_STANDBY,
+                       "transactions of %.*s are read-only: "
+                       "default_transaction_read_only is on (some services "
+                       "set it while a disk is full); `outtray doctor` says "
+                       "how to end that",
+                       (int)ot_pg_get_slice(r, 0, 2).n,
+                       ot_pg_get_slice(r, 0, 2).p);
     for (int i = 0; i < 3; i++) {
         what = ot_pg_get_slice(r, 0, 7 + i);
         if (what.p != NULL)
