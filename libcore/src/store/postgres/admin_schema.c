@@ -164,6 +164,8 @@ static int init_in_transaction(struct ot_pga *a,
         rc = run_migrations(a, 0, each, ctx, err);
         if (rc == 0)
             rc = refuse_other_text(a, err);
+        if (rc == 0)
+            rc = ot_pga_run(a, OT_PG_STATUS_MEND, "mend the view", NULL, err);
         if (rc == 0 && options->unique_ids)
             rc = make_unique(a, err);
         if (rc != 0)

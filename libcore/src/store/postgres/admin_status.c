@@ -50,13 +50,20 @@ static int load(struct ot_pga *a, const char *subscription, PGresult **out,
                 struct outtray_error *err)
 {
     struct ot_pga_value name = {OT_PGA_TEXT, subscription};
+    struct outtray_error why = {0};
     int rc = ot_pga_need_outbox(a, err);
 
     if (rc == 0)
         rc = ot_pga_begin(a, OT_PGA_READ, err);
     if (rc != 0)
         return rc;
-    rc = ot_pga_run_with(a, query, &name, 1, "read the status", out, err);
+    rc = ot_pga_run_with(a, query, &name, 1, "read the status", out, &why);
+    if (rc != 0 && err != NULL)
+        *err = why;
+    if (strcmp(why.sqlstate, "22008") == 0 ||
+        strcmp(why.sqlstate, "22003") == 0)
+        ot_fail(err, rc, "%s; `outtray doctor` says how to mend the view",
+                why.text);
     return ot_pga_end(a, rc, err);
 }
 

@@ -315,6 +315,15 @@ static const char utf8[] =
     "AND c.conname = 'event_utf8' WHERE n.nspname = $1 AND t.relname = "
     "'event' AND c.convalidated IS NOT TRUE AND " OT_PG_UTF8_NEEDED;
 
+/* --- times ----------------------------------------------------------------- */
+
+static const char status[] =
+    "SELECT 'warn', 'the view status fails where the time of the oldest event "
+    "is infinite', $fix$" OT_PG_STATUS_MEND
+    "$fix$ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE "
+    "n.nspname = $1 AND p.proname = 'status_now' AND "
+    "strpos(p.prosrc, '-infinity') = 0";
+
 /* --- the version ----------------------------------------------------------- */
 
 /* What only a newer program knows of cannot be told from a mistake. */
@@ -345,5 +354,6 @@ const struct ot_pg_check ot_pg_checks_shape[] = {
     {"functions", "this role may ask the server which one it is", functions},
     {"triggers", "no trigger or rule is in the way", triggers},
     {"utf8", "text of events has a form in UTF-8", utf8},
+    {"status", "the view status takes any time", status},
     {NULL, NULL, NULL},
 };

@@ -37,6 +37,16 @@ extern const char ot_pg_subscribers[];
     "ALTER TABLE {{outbox}}.event ADD CONSTRAINT event_utf8 CHECK (" \
     "convert_to(concat(topic, key, type, headers), $$UTF8$$) IS NOT NULL)"
 
+/* The first migration subtracts the time of the oldest event as it is, and an
+ * infinite one ended every look at the status. */
+#define OT_PG_STATUS_MEND                                                  \
+    "DO $$ BEGIN EXECUTE replace(pg_get_functiondef("                      \
+    "'{{outbox}}.status_now()'::regprocedure), "                           \
+    "'ELSE greatest(clock_timestamp() - o.at', 'WHEN o.at = ''infinity'' " \
+    "THEN interval ''0'' "                                                 \
+    "WHEN o.at = ''-infinity'' THEN clock_timestamp() - timestamptz "      \
+    "''epoch'' ELSE greatest(clock_timestamp() - o.at'); END $$"
+
 /* For doctor: tables, columns, keys, triggers, each with how to mend it. */
 extern const struct ot_pg_check ot_pg_checks_shape[];
 /* Is the schema version, where there is a table for it, that of the tables? */
