@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "store/postgres/error.h"
+
 #define OUTBOX "Faults"
 
 static struct pg_scratch scratch;
@@ -97,6 +99,17 @@ static void await_two(struct ot_store *s, enum ot_reply_kind kind,
 }
 
 /* --- the connection breaks --------------------------------------------------- */
+
+/* Its reason is told, not that the connection is lost, where it is known that
+ * the session went: terminated, or by a time limit of the role. */
+static void session_ended_by_the_server(void **state)
+{
+    static const char *const ends[] = {"57P01", "57P05", "25P03", "25P04"};
+
+    (void)state;
+    for (size_t i = 0; i < OT_COUNT(ends); i++)
+        assert_int_equal(ot_pg_code(ends[i]), OUTTRAY_E_STORE_UNAVAILABLE);
+}
 
 static void backend_killed_in_a_read(void **state)
 {
@@ -639,6 +652,7 @@ static void forked_child_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(session_ended_by_the_server, empty),
         cmocka_unit_test_setup(backend_killed_in_a_read, empty),
         cmocka_unit_test_setup(backend_killed_in_a_write, empty),
         cmocka_unit_test_setup(idle_connection_comes_back, empty),

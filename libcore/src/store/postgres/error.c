@@ -14,6 +14,10 @@ static const struct row rows[] = {
     {"22P05", OUTTRAY_E_INVALID_UTF8}, /* not in the database's encoding */
     {"23505", OUTTRAY_E_EXISTS},
     {"25006", OUTTRAY_E_STORE_STANDBY}, /* read-only transaction */
+    /* idle_in_transaction_session_timeout, transaction_timeout: the server
+     * ends the session, and says why. */
+    {"25P03", OUTTRAY_E_STORE_UNAVAILABLE},
+    {"25P04", OUTTRAY_E_STORE_UNAVAILABLE},
     {"28", OUTTRAY_E_STORE_AUTH},
     {"3D000", OUTTRAY_E_STORE_NO_SCHEMA}, /* no such database */
     {"3F000", OUTTRAY_E_STORE_NO_SCHEMA},
