@@ -111,21 +111,6 @@ static int make_unique(struct ot_pga *a, struct outtray_error *err)
                       "index the ids", NULL, err);
 }
 
-static int refuse_other_text(struct ot_pga *a, struct outtray_error *err)
-{
-    PGresult *result;
-    bool needed;
-    int rc = ot_pga_run(a, "SELECT " OT_PG_UTF8_NEEDED, "ask the server",
-                        &result, err);
-
-    if (rc != 0)
-        return rc;
-    needed = ot_pga_bool(result, 0, 0);
-    PQclear(result);
-    return needed ? ot_pga_run(a, OT_PG_UTF8_CHECK, "check the text", NULL, err)
-                  : 0;
-}
-
 /* init needs CREATE on the database; say so, and who grants it. */
 static int explain_init(struct ot_pga *a, int rc, struct outtray_error *err)
 {
@@ -163,9 +148,7 @@ static int init_in_transaction(struct ot_pga *a,
     if (!*existed) {
         rc = run_migrations(a, 0, each, ctx, err);
         if (rc == 0)
-            rc = refuse_other_text(a, err);
-        if (rc == 0)
-            rc = ot_pga_run(a, OT_PG_STATUS_MEND, "mend the view", NULL, err);
+            rc = ot_pga_run(a, ot_pg_amendments, "amend the tables", NULL, err);
         if (rc == 0 && options->unique_ids)
             rc = make_unique(a, err);
         if (rc != 0)

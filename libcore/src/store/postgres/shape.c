@@ -2,6 +2,8 @@
  * them against a new outbox. */
 #include "store/postgres/shape.h"
 
+#include "store/schema.h"
+
 #include <stddef.h>
 
 /* --- columns -------------------------------------------------------------- */
