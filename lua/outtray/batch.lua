@@ -25,6 +25,8 @@ local function settle(event, outcome, retry_ms, why)
         error("the reason must be a string, not a " .. type(why), 3)
     elseif type(retry_ms) ~= "number" then
         error("the pause must be milliseconds, not a " .. type(retry_ms), 3)
+    elseif retry_ms ~= retry_ms or math.abs(retry_ms) >= 2 ^ 53 then
+        error("the pause must be milliseconds, not " .. retry_ms, 3)
     end
     return core.batch_settle(batch._taken, event._index, 1, outcome,
         math.floor(retry_ms), why or "") == 1

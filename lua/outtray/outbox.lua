@@ -29,6 +29,10 @@ local function check_options(options)
         elseif type(value) ~= OPTIONS[name] then
             error(format("outbox: %s must be a %s, not a %s", name,
                 OPTIONS[name], type(value)), 4)
+        elseif type(value) == "number"
+            and not (value >= 0 and value < 2 ^ 53 and value == floor(value)) then
+            error(format("outbox: %s must be a whole number from 0 on, not %s",
+                name, value), 4)
         end
     end
     return options or {}

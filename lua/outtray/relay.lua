@@ -49,10 +49,16 @@ end
 -- --- settings -----------------------------------------------------------------
 
 local function set(conf, name, value)
-    if type(value) == "number" and value == math.floor(value) then
+    if type(value) == "number" and value == math.floor(value)
+        and math.abs(value) < 2 ^ 53 then
         value = format("%d", value)
     end
-    return core.conf_set(conf, name, tostring(value))
+    name, value = tostring(name), tostring(value)
+    if name:find("%z") or value:find("%z") then -- C would cut it short there
+        return nil, format("%s: there is a NUL in it", (name:gsub("%z", "\\0"))),
+            "CONF"
+    end
+    return core.conf_set(conf, name, value)
 end
 
 -- A configuration: file, then environment, then settings; or nil and what is wrong.
@@ -62,7 +68,9 @@ local function make_conf(options)
         return nil, "out of memory", "NOMEM"
     end
     local done, message, code = true, nil, nil
-    if options.config then
+    if options.config and options.config:find("%z") then
+        return nil, "config: there is a NUL in the name of the file", "CONF"
+    elseif options.config then
         done, message, code = core.conf_load_file(conf, options.config)
     end
     if done and options.environment then
@@ -132,6 +140,9 @@ local function drain_log(self)
         if self._log then
             self._log(LEVELS[level], facility, text)
         end
+        if not self._handle then -- log has closed it
+            return
+        end
         level, facility, text = core.relay_log_next(self._handle)
     end
 end
@@ -145,8 +156,8 @@ local function step(self, ms)
         self._done = true
         return nil, message, code, state
     end
-    self._done = going == 0
-    return going == 1
+    self._done = going == 0 or not self._handle
+    return not self._done
 end
 
 -- Do what is due, waiting up to so many seconds (nil: 0) for something to do.

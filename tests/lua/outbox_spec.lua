@@ -349,6 +349,8 @@ describe("a mistake", function()
             ["this is no name of an outbox"] = {name = "a-b"},
             ["builder is"] = {builder = "rust"},
             ["a NUL in its name"] = {name = "a\0b"},
+            ["whole number from 0 on, not %-1"] = {max_payload_bytes = -1},
+            ["max_headers_bytes must be a whole number"] = {max_headers_bytes = 0.5},
         } do
             raises(pattern, function() outtray.outbox(options) end)
         end

@@ -86,6 +86,10 @@ for name, store in pairs(STORES) do
             for batch in relay:batches() do
                 for event in batch:events() do
                     seen[#seen + 1] = event
+                    for _, ms in ipairs {0 / 0, 1 / 0} do
+                        assert.error_matches(function() event:retry(ms) end,
+                            "must be milliseconds, not")
+                    end
                     assert.is_true(event:ok())
                     assert.is_false(event:ok())
                 end
@@ -363,6 +367,15 @@ describe("a relay", function()
             settings = {["relay.batch_event"] = 5}}, "CONF", "relay.batch_events")
         fails({store = store, sink = "null:", config = folder .. "/none.ini"},
             "CONF", "none.ini")
+        fails({store = store, sink = "null:",
+            settings = {["relay.batch_events"] = 1e300}}, "CONF", "whole number")
+    end)
+
+    it("cuts no text short at a NUL", function()
+        fails({store = "sqlite:a.db\0b", sink = "null:"}, "CONF", "store.url: .*NUL")
+        fails({store = databases.pg_url, sink = "null:",
+            settings = {["relay.batch_events"] = "5\0"}}, "CONF", "NUL")
+        fails({store = databases.pg_url, config = "a\0b"}, "CONF", "config: .*NUL")
     end)
 
     it("raises a mistake", function()
@@ -423,6 +436,15 @@ describe("a relay", function()
         for _, line in ipairs(lines) do
             assert.equal(3, #line)
         end
+    end)
+
+    it("can be closed by its log", function()
+        local relay
+        relay = relay_of(STORES.postgres, {
+            sink = "null:", log = function() relay:close() end,
+        })
+        assert.is_true(relay:run())
+        assert.is_true(relay:done())
     end)
 
     it("uses the copy of SQLite of every driver", function()
