@@ -319,18 +319,29 @@ class BaseRelay:
 
 
 _pumped: weakref.WeakSet[BaseRelay] = weakref.WeakSet()
+# With a sink, and a thread that steps it.
+_running: weakref.WeakSet[BaseRelay] = weakref.WeakSet()
+
+
+def _mine(relays: weakref.WeakSet[BaseRelay]) -> list[BaseRelay]:
+    mine = [one for one in list(relays) if one._pid == os.getpid()]
+    return [one for one in mine if one._handle is not None]
 
 
 @atexit.register
 def _end_all() -> None:
-    """The threads of relays must not outlive the libraries that they are in."""
-    mine = [one for one in list(_pumped) if one._pid == os.getpid()]
-    mine = [one for one in mine if one._handle is not None]
+    """The threads of relays must not outlive the libraries that they are in; and a
+    daemon's leaves no lease behind, for which the next process would wait."""
+    mine = _mine(_pumped)
     for one in mine:
         one._deliveries.leave_loops(threading.get_ident())
         one._deliveries.settle_left(None, "the program has ended")
         one.stop()
+    for one in _mine(_running):
+        one.stop()
     end = time.monotonic() + _LAST_WAIT
+    while _mine(_running) and time.monotonic() < end:
+        time.sleep(0.01)
     for one in mine:
         one._deliveries.wait_ended(max(0.0, end - time.monotonic()))
         if one._deliveries.pump is not None:
@@ -514,16 +525,20 @@ class Relay(BaseRelay):
 
     def _run_sink(self) -> None:
         interrupt: KeyboardInterrupt | None = None
-        while True:
-            try:
-                while self._step(_SLICE):
-                    pass
-                break
-            except KeyboardInterrupt as one:
-                if interrupt is not None or self._handle is None:
-                    raise
-                interrupt = one
-                self.stop()
+        _running.add(self)
+        try:
+            while True:
+                try:
+                    while self._step(_SLICE):
+                        pass
+                    break
+                except KeyboardInterrupt as one:
+                    if interrupt is not None or self._handle is None:
+                        raise
+                    interrupt = one
+                    self.stop()
+        finally:
+            _running.discard(self)
         if interrupt is not None:
             raise interrupt
 

@@ -278,6 +278,31 @@ def test_log(sqlite_outbox, caplog):
     assert {record.name for record in caplog.records} == {"outtray.relay"}
 
 
+DAEMON = """
+import sys, threading, time
+import outtray
+
+relay = outtray.Relay(sys.argv[1], "null:")
+threading.Thread(target=relay.run, daemon=True).start()
+while relay.stats().delivered < 3:
+    time.sleep(0.01)
+"""
+
+
+def test_the_program_ends_with_a_daemon(sqlite_outbox):
+    """It leaves no lease, for which the next relay would wait."""
+    enqueue(sqlite_outbox, 3)
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON, sqlite_outbox.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    (owner,) = sqlite_outbox.query("SELECT owner FROM outtray_cursor")
+    assert owner == (None,)
+
+
 @pytest.mark.parametrize("use", ["stats", "timeout", "close"])
 def test_a_handler_of_the_log_that_asks_the_relay(use, sqlite_outbox, file):
     """It is called in a step of the relay, on its thread."""
