@@ -199,6 +199,24 @@ def test_an_event_too_large_for_the_broker(shop):
     shop.tally(traffic).good()
 
 
+def test_events_older_than_their_topic_takes(shop):
+    """After an outage that was longer than it says, that is all."""
+    topic = shop.kafka.topic(message_timestamp_before_max_ms=3600000)
+    with shop.traffic(topic=topic, keys=5, pause=0.02) as traffic:
+        traffic.run(1)
+    old = "UPDATE outtray.event SET created_at = created_at - interval '2 h'"
+    shop.query(old)
+    again = shop.traffic(topic=topic, keys=5, pause=0.02, again=True)
+    # Pipelined, younger events could overtake what is refused.
+    relay = shop.relay("--set", "relay.ordering=strict")
+    with again:
+        relay.wait_for(lambda: "refuses the times" in relay.stderr)
+        shop.moved(relay)
+    shop.tally(again).good(duplicates=0)
+    assert shop.query("SELECT count(*) FROM outtray.dead") == [(0,)]
+    relay.stop()
+
+
 def allow(kafka, topic, size):
     from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 

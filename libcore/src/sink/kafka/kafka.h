@@ -33,6 +33,7 @@ struct ot_kafka_slot {
     uint32_t next;       /* in the line of its topic, or free */
     int32_t turn;        /* the partition that it is the first of */
     bool maybe_duplicate;
+    bool timed; /* sent with the time of its event */
 };
 
 enum ot_kafka_topic_state {
@@ -61,6 +62,7 @@ struct ot_kafka_topic {
     uint32_t lone;    /* sent with nothing of its topic beside it, or none */
     int64_t moved_us; /* last report, or first send */
     int64_t stuck_asked_us;
+    int64_t too_old_us; /* a time that its broker refused; 0: none */
 };
 
 enum { OT_KAFKA_BUCKETS = 1024, OT_KAFKA_TOPICS = 1000, OT_KAFKA_PARTS = 6 };

@@ -119,10 +119,14 @@ static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error)
 static const int64_t AHEAD_US = 1800000000;
 
 /* 0: librdkafka takes the time of now. A broker of Kafka 4 refuses what is an
- * hour ahead of its clock: where that of the database is wrong, all would be. */
-static int64_t timestamp_ms(const struct ot_kafka *k, int64_t created_us)
+ * hour ahead of its clock: where that of the database is wrong, all would be.
+ * And a topic may refuse what is older than message.timestamp.before.max.ms:
+ * after an outage of so long that would be all. */
+static int64_t timestamp_ms(const struct ot_kafka *k,
+                            const struct ot_kafka_topic *topic,
+                            int64_t created_us)
 {
-    return created_us <= 0 || created_us > k->wall_us + AHEAD_US
+    return created_us <= topic->too_old_us || created_us > k->wall_us + AHEAD_US
                ? 0
                : created_us / 1000;
 }
@@ -138,7 +142,8 @@ static rd_kafka_resp_err_t hand_over(struct ot_kafka *k, uint32_t slot,
     m[PAYLOAD].u.mem.ptr = (void *)(uintptr_t)e->payload.p;
     m[PAYLOAD].u.mem.size = e->payload.n;
     m[HEADERS].u.headers = headers;
-    m[TIME].u.i64 = timestamp_ms(k, e->created_us);
+    m[TIME].u.i64 = timestamp_ms(k, k->slots[slot].topic, e->created_us);
+    k->slots[slot].timed = m[TIME].u.i64 != 0;
     m[OPAQUE].u.ptr = opaque_of(k, slot);
     rd_kafka_error_t *error =
         rd_kafka_produceva(k->client->rk, m, OT_KAFKA_PARTS);

@@ -263,6 +263,32 @@ static void classify(struct ot_kafka *k, const rd_kafka_message_t *m,
         topic->state = OT_TOPIC_NEW; /* ask for the true cause */
 }
 
+/* An event that is refused for its time goes once more, with that of now; so do
+ * those that are not younger, from then on. */
+static bool too_old(struct ot_kafka *k, const struct ot_kafka_slot *s,
+                    rd_kafka_resp_err_t err, struct ot_completion *out)
+{
+    struct ot_kafka_topic *topic = s->topic;
+
+    if (err != RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP || !s->timed ||
+        ot_kafka_override(&k->overrides, err) != NULL)
+        return false;
+    if (topic->too_old_us == 0)
+        ot_log(k->log, OT_INFO, "kafka",
+               "topic %s refuses the times of events "
+               "(message.timestamp.before.max.ms): such events are sent with "
+               "the time of now",
+               topic->name);
+    if (s->event->created_us > topic->too_old_us)
+        topic->too_old_us = s->event->created_us;
+    out->outcome = OT_UNKNOWN;
+    out->scope = OT_THIS_EVENT;
+    out->native_code = err;
+    out->reason = "kafka: refused for its time (INVALID_TIMESTAMP): sent again "
+                  "with the time of now";
+    return true;
+}
+
 /* Success without an offset: the broker said DUPLICATE_SEQUENCE_NUMBER, which
  * librdkafka takes for "it is there". On a partition whose leader has just
  * come up it need not be: the first batch is refused, the one behind it is
@@ -321,7 +347,7 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             doubt(c);
             doubt_line(k, topic);
-        } else {
+        } else if (!too_old(k, &k->slots[slot], m->err, c)) {
             classify(k, m, topic, was_alone, c);
         }
         ot_kafka_slot_free(k, slot);
