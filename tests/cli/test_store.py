@@ -143,7 +143,7 @@ def test_status_at_times_of_no_clock(outtray, pg):
     pg.query("DROP SCHEMA outtray CASCADE")
     oldest(pg.url)
     pg.query("INSERT INTO outtray.event (topic, payload, created_at) "
-             "VALUES ('t', 'x', 'infinity')")  # fmt: skip
+             "VALUES ('t', 'x', '-infinity')")  # fmt: skip
     failed = outtray.run("status", status=None)
     assert "outtray doctor" in failed.stdout + failed.stderr
     pg.query(finding(outtray, "status")["fix"])

@@ -60,8 +60,9 @@ static int load(struct ot_pga *a, const char *subscription, PGresult **out,
     rc = ot_pga_run_with(a, query, &name, 1, "read the status", out, &why);
     if (rc != 0 && err != NULL)
         *err = why;
+    /* An infinite time: the difference, or from PostgreSQL 17 on the number. */
     if (strcmp(why.sqlstate, "22008") == 0 ||
-        strcmp(why.sqlstate, "22003") == 0)
+        strcmp(why.sqlstate, "0A000") == 0)
         ot_fail(err, rc, "%s; `outtray doctor` says how to mend the view",
                 why.text);
     return ot_pga_end(a, rc, err);
