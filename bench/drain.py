@@ -42,12 +42,14 @@ TITLES = {
 # size of a payload, events of a full run, keys, rounds that count
 SHAPES = {
     "200 B": (200, 1_000_000, KEYS, 3),
-    "50 B": (50, 600_000, KEYS, 2),
+    "50 B": (50, 400_000, KEYS, 2),
     "1 kB": (1024, 200_000, KEYS, 2),
     "16 kB": (16384, 20_000, KEYS, 2),
     "200 B, one key": (200, 300_000, 1, 2),
 }
 REFERENCES = {"cursor": 5000, "pgq": pgq.BATCH, "status": 1000, "python": 100}
+# What needs long per event, to fill or to drain, gets a part of the events.
+PARTS = {"cursor": 2, "pgq": 2, "status": 10, "python": 10}
 
 LOG = """
 CREATE TABLE {name} (seq bigint PRIMARY KEY, topic text NOT NULL, key text,
@@ -87,6 +89,9 @@ class Sides:
             return [sys.executable, ROOT / "bench/python_relay.py", *common, events]
         return [self.reference, kind, *common, REFERENCES[kind], events]
 
+    def part(self, kind):
+        return max(self.events // PARTS.get(kind, 1), min(self.events, 5000))
+
     def log(self, kind, events):
         """A table for a reference: one with a status is used once."""
         name = f"{self.outbox}_{kind}"
@@ -104,13 +109,11 @@ class Sides:
         """The events for PgQ as well, and a consumer for each round."""
         self.queue = f"{self.outbox}_queue"
         self.consumers = [f"round_{turn}" for turn in range(rounds)]
-        pgq.fill(self.bench, self.queue, self.consumers, self.outbox, self.events)
+        events = self.part("pgq")
+        pgq.fill(self.bench, self.queue, self.consumers, self.outbox, events)
 
     def run(self, kind):
-        # What needs long per event gets fewer of them.
-        events = self.events
-        if kind in ("status", "python"):
-            events = max(events // 10, min(events, 5000))
+        events = self.part(kind)
         topic = self.bench.topic()
         command = self.command(kind, topic, events)
         before = self.bench.servers_cpu()

@@ -29,14 +29,14 @@ ELSEWHERE = "500/s, writer elsewhere"
 WARM = (2000, 20, 1, 4, ())
 # title: events/s, seconds, seconds not counted, connections, settings
 PLANS = {
-    "100/s": (100, 12, 2, 1, ()),
-    "500/s direct": (500, 12, 2, 2, DIRECT),
-    "500/s": (500, 12, 2, 2, ()),
-    ELSEWHERE: (500, 12, 2, 2, ()),
-    "500/s tuned": (500, 12, 2, 2, TUNED),
+    "100/s": (100, 10, 2, 1, ()),
+    "500/s direct": (500, 10, 2, 2, DIRECT),
+    "500/s": (500, 10, 2, 2, ()),
+    ELSEWHERE: (500, 10, 2, 2, ()),
+    "500/s tuned": (500, 10, 2, 2, TUNED),
     "5,000/s direct": (5000, 10, 2, 8, DIRECT),
     "5,000/s": (5000, 10, 2, 8, ()),
-    "after idle": (0.5, 24, 2, 1, ()),
+    "after idle": (0.5, 20, 2, 1, ()),
 }
 
 
