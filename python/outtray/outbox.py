@@ -272,7 +272,10 @@ class Outbox:
         # Checked here, where whoever made the mistake can be told.
         raw = self._raw(topic, payload, key, type, headers, deliver_at, id)
         _, _, ids = self._build(_core.QMARK, _core.SQLITE, (raw,))
-        remember(self, session, (*raw[:5], ids[0], raw[6]), fresh)
+        payload = raw[4]
+        if isinstance(payload, (bytearray, memoryview)):
+            payload = bytes(payload)  # as it is now, not when it is written
+        remember(self, session, (*raw[:4], payload, ids[0], raw[6]), fresh)
         return ids[0]
 
     # --- from Python's values to a statement ---

@@ -220,6 +220,20 @@ def test_many(session, topics):
     assert topics() == [str(n) for n in range(2500)]
 
 
+@pytest.mark.parametrize("viewed", [False, True])
+def test_a_buffer_that_is_used_again(viewed, engine, session):
+    """What is written is what was there when it was added."""
+    buffer = bytearray(b"one")
+    outbox.add(session, "orders", memoryview(buffer) if viewed else buffer)
+    buffer[:] = b"two"
+    session.commit()
+    separator = "_" if engine.dialect.name == "sqlite" else "."
+    sql = f"SELECT payload FROM outtray{separator}event"
+    with engine.connect() as conn:
+        payload = conn.execute(sqlalchemy.text(sql)).scalar_one()
+    assert bytes(payload) == b"one"
+
+
 def test_scoped(engine, topics):
     scoped = sqlalchemy.orm.scoped_session(sqlalchemy.orm.sessionmaker(engine))
     add(scoped, "scoped")
