@@ -68,21 +68,21 @@ copies, locks), 9 % to nginx, 3 % to the builder. No function has 5 %.
 MISSED = """\
 ## Goals that are missed
 
-- **Instructions, and the bare producer without headers.** A third of what an
-  event takes is lz4, half is librdkafka and the allocation and copying it asks
-  for, above all for headers, which a consumer needs to tell a duplicate from a new
-  event. What is left for the relay is its own code and libpq. Own code took 1,388
-  three rounds ago, 1,213 then, 1,126 before the last one, and takes 938 since (588 to
-  the null sink), which is newer than the table; pages before that said 802, because
-  what a compiler puts into a function from another file was not counted. The largest
-  parts left are handing over to librdkafka (179), reading the row (164) and what it
-  is told of its end (75). Tried: a short way for events that nothing holds up, no
-  lanes as long as nothing goes wrong (188 fewer), the text of `outtray-order` from that of the event before,
-  messages for librdkafka as an array instead of variable arguments (140 fewer in
-  librdkafka as well), optimisation across files, one column for a whole row (it
-  takes PostgreSQL half as much again to make it, which is more than libpq saves),
-  other allocators (10 to 15 % fewer processor seconds, which a library should not
-  impose on its program).
+- **Instructions, and the bare producer without headers.** A third of what an event takes
+  is lz4, half is librdkafka and the allocation and copying it asks for, above all for
+  headers, which a consumer needs to tell a duplicate from a new event. What is left for
+  the relay is its own code and libpq. Own code took 1,388 three rounds ago, 1,213 then,
+  1,126 before the last one, and takes 710 since (446 to the null sink), which is newer
+  than the table; pages before that said 802, because what a compiler puts into a
+  function from another file was not counted. The largest parts left are handing over to
+  librdkafka (172), reading the row (122) and what follows from an answer (88). Tried: a
+  short way for events that nothing holds up, no lanes as long as nothing goes wrong
+  (188 fewer), calls past the linker's stubs (66 fewer), the text of `outtray-order`
+  from that of the event before, messages for librdkafka as an array instead of variable
+  arguments (140 fewer in librdkafka as well), optimisation across files, one column for
+  a whole row (it takes PostgreSQL half as much again to make it, which is more than
+  libpq saves), other allocators (10 to 15 % fewer processor seconds, which a library
+  should not impose on its program).
 - **Times a status column, and PgQ.** These goals assumed a producer without headers.
   With them librdkafka itself comes to 7 to 8 times the status column in C, and to 14
   times the one in Python, so they cannot be reached; the relay gets within a fifth

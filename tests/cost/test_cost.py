@@ -87,7 +87,7 @@ def test_instructions_of_own_code(drains):
     """Not those of libraries, which differ from system to system; and not on
     the way to Kafka, where waiting for a slow broker counts as well."""
     found = slope(lambda n: instructions(drains.command(n)), FEW, MANY, tries=2)
-    assert 200 < found.get("own", 0) <= 588 * TOLERANCE, found
+    assert 200 < found.get("own", 0) <= 446 * TOLERANCE, found
 
 
 def test_allocations(drains, kafka):

@@ -85,26 +85,26 @@ static bool ascending(const struct ot_rows *rows)
     return true;
 }
 
+static bool asked(const struct ot_engine *e, const struct ot_event *event)
+{
+    if (event->seq > e->gaps.from || ot_gaps_asked(&e->gaps, event->seq))
+        return true;
+    ot_log(e->log, OT_ERROR, "engine",
+           "event %lld came back although it was not asked for",
+           (long long)event->seq);
+    return false;
+}
+
 static void add_row(struct ot_engine *e, struct ot_rows *rows,
                     const struct ot_event *event, uint64_t lsn,
                     int64_t position)
 {
     bool late = event->seq <= position;
-    if (!ot_gaps_asked(&e->gaps, event->seq)) {
-        ot_log(e->log, OT_ERROR, "engine",
-               "event %lld came back although it was not asked for",
-               (long long)event->seq);
-        return;
-    }
     e->stats.read++;
-    e->stats.late += late;
-    if (event->filtered) /* settled on reading */
-        return;
-    uint32_t id = ot_window_item(e, rows, event);
-    struct ot_item *item = ot_item(e, id);
-    item->lsn = lsn;
-    item->late = late;
-    ot_window_append(e, id);
+    if (!event->filtered)
+        ot_window_append(e, rows, event, lsn, late);
+    else if (late) /* settled on reading */
+        e->stats.late++;
 }
 
 static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
@@ -114,7 +114,8 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
     bool open = e->admit < e->tail;
     uint64_t before = e->tail;
     for (uint32_t i = 0; i < rows->n; i++)
-        add_row(e, rows, &rows->events[i], read->lsn, position);
+        if (asked(e, &rows->events[i]))
+            add_row(e, rows, &rows->events[i], read->lsn, position);
     ot_rows_ref(rows, (uint32_t)(e->tail - before)); /* one an item */
     e->pinned += rows->n;
     e->pinned_bytes += rows->bytes;

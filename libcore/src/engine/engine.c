@@ -91,7 +91,7 @@ void ot_engine_free(struct ot_engine *e)
 {
     if (e == NULL)
         return;
-    for (size_t i = 0; i < e->nitems; i++)
+    for (size_t i = 0; e->in_memory > 0 && i < e->nitems; i++)
         if (e->items[i].state != OT_ITEM_FREE)
             ot_window_release(e, (uint32_t)i);
     ot_held_forget(e);
@@ -270,18 +270,22 @@ void ot_engine_room(struct ot_engine *e)
     e->sink_full = false;
 }
 
-void ot_engine_completed(struct ot_engine *e, const struct ot_completion *c,
+bool ot_engine_completed(struct ot_engine *e, const struct ot_completion *c,
                          size_t n, int64_t now_us)
 {
     if (now_us > e->now_us)
         e->now_us = now_us;
-    if (n > 0)
-        e->sink_full = false;
+    uint64_t ok = e->stats.ok;
+    if (n == 0)
+        return true;
+    e->sink_full = false;
+    ot_outcome_pace(e, &c[n - 1]);
     for (size_t i = 0; i < n; i++) {
         if (i + OT_AHEAD < n)
             ot_prefetch_item(e, (uint32_t)c[i + OT_AHEAD].ticket);
         ot_outcome(e, &c[i]);
     }
+    return e->stats.ok - ok == n;
 }
 
 void ot_engine_stop(struct ot_engine *e, int64_t soft_us, int64_t hard_us)

@@ -113,8 +113,9 @@ void ot_engine_submitted(struct ot_engine *, size_t n, int64_t now_us);
 /* The sink may take more again, without a completion. */
 void ot_engine_room(struct ot_engine *);
 
-/* What became of submitted events. A second completion is a bug. [INV-7] */
-void ot_engine_completed(struct ot_engine *, const struct ot_completion *,
+/* What became of submitted events. A second completion is a bug. [INV-7]
+ * True: all of them are OK. */
+bool ot_engine_completed(struct ot_engine *, const struct ot_completion *,
                          size_t n, int64_t now_us);
 
 /* Read no more; wait for what is under way until soft, abandon it at hard,

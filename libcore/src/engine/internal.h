@@ -330,7 +330,9 @@ int ot_window_room(struct ot_engine *, uint32_t n); /* 0 or E_NOMEM */
 size_t ot_window_bytes_left(const struct ot_engine *, enum ot_reply_kind other);
 uint32_t ot_window_item(struct ot_engine *, struct ot_rows *,
                         const struct ot_event *); /* after ot_window_room */
-void ot_window_append(struct ot_engine *, uint32_t item);
+/* The next in read order, of a batch of that lsn; after ot_window_room. */
+void ot_window_append(struct ot_engine *, struct ot_rows *,
+                      const struct ot_event *, uint64_t lsn, bool late);
 void ot_window_release(struct ot_engine *, uint32_t item);
 void ot_window_settle(struct ot_engine *, uint32_t item);
 void ot_window_admit(struct ot_engine *);
@@ -460,6 +462,8 @@ uint32_t ot_bisect_offer(struct ot_engine *, uint32_t room);
 void ot_bisect_done(struct ot_engine *); /* nothing is in flight any more */
 
 /* outcome.c */
+/* How long did the sink need for this one? */
+void ot_outcome_pace(struct ot_engine *, const struct ot_completion *);
 void ot_outcome(struct ot_engine *, const struct ot_completion *);
 
 /* save.c: the write of the cursor and all that goes with it */

@@ -50,8 +50,8 @@ static void ok(struct ot_engine *e, uint32_t id)
 static bool is_plain(const struct ot_engine *e, const struct ot_item *item,
                      const struct ot_completion *c)
 {
-    return c->outcome == OT_OK && c->retry_after_us == 0 && !item->orphan &&
-           item->held == OT_NIL && item->ring != OT_NO_RING &&
+    return c->outcome == OT_OK && c->retry_after_us == 0 &&
+           item->held == OT_NIL && item->ring != OT_NO_RING && /* no orphan */
            e->ntopics == 0 && !e->bisecting;
 }
 
@@ -309,6 +309,13 @@ static void decide(struct ot_engine *e, uint32_t id,
     }
 }
 
+void ot_outcome_pace(struct ot_engine *e, const struct ot_completion *c)
+{
+    uint32_t id = (uint32_t)c->ticket;
+    if (id < e->nitems && e->items[id].state == OT_ITEM_FLIGHT)
+        e->slow = e->now_us - e->items[id].at_us >= OT_SLOW_US;
+}
+
 void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
 {
     uint32_t id = (uint32_t)c->ticket;
@@ -321,7 +328,6 @@ void ot_outcome(struct ot_engine *e, const struct ot_completion *c)
     }
     struct ot_item *item = ot_item(e, id);
     e->in_flight--;
-    e->slow = e->now_us - item->at_us >= OT_SLOW_US;
     if (is_plain(e, item, c)) {
         plain(e, id);
         return;

@@ -156,12 +156,13 @@ void ot_submit_taken(struct ot_engine *e, size_t n)
         struct ot_item *item = ot_item(e, e->offered[i]);
         item->state = OT_ITEM_FLIGHT;
         item->at_us = e->now_us;
-        if (limits)
-            ot_limiter_take(&e->limiter, ot_event_bytes(item->event),
-                            e->now_us);
-        if (e->nlimits > 0)
-            ot_limit_take(e, e->offered[i]);
     }
+    for (size_t i = 0; limits && i < n; i++)
+        ot_limiter_take(&e->limiter,
+                        ot_event_bytes(ot_item(e, e->offered[i])->event),
+                        e->now_us);
+    for (size_t i = 0; e->nlimits > 0 && i < n; i++)
+        ot_limit_take(e, e->offered[i]);
     e->in_flight += (uint32_t)n;
     e->stats.submitted += n;
     for (size_t i = e->noffered; i > n; i--)

@@ -39,8 +39,10 @@ size_t ot_window_bytes_left(const struct ot_engine *e, enum ot_reply_kind other)
     return used < e->opt.window_bytes ? e->opt.window_bytes - used : 0;
 }
 
-uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
-                        const struct ot_event *event)
+static inline struct ot_item *new_item(struct ot_engine *e,
+                                       struct ot_rows *rows,
+                                       const struct ot_event *event,
+                                       uint32_t *new_id)
 {
     uint32_t id = e->free_item;
     if (id != OT_NIL) {
@@ -51,35 +53,51 @@ uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
         e->items[id].gen = 0;
     }
     struct ot_item *item = ot_item(e, id);
-    *item = (struct ot_item){
-        .event = event,
-        .rows = rows,
-        .ring = OT_NO_RING,
-        .gen = item->gen,
-        .order = ++e->order,
-        .lane = OT_NIL,
-        .lane_prev = OT_NIL,
-        .lane_next = OT_NIL,
-        .prev = OT_NIL,
-        .next = OT_NIL,
-        .held = OT_NIL,
-        .state = OT_ITEM_READY,
-    };
+    /* All but gen, member by member: as one value the compiler would clear the
+     * item in a loop first, 16 of what were 57 instructions. */
+    item->event = event;
+    item->rows = rows;
+    item->lsn = 0;
+    item->ring = OT_NO_RING;
+    item->lane = item->lane_prev = item->lane_next = OT_NIL;
+    item->prev = item->next = OT_NIL;
+    item->held = OT_NIL;
+    item->late = item->careful = item->maybe_duplicate = item->orphan = false;
+    item->at_us = item->delay_us = item->retried_us = 0;
+    item->first_error_us = item->last_error_us = 0;
+    item->topic = 0;
+    item->attempts = item->unknowns = 0;
+    item->order = ++e->order;
     e->in_memory++;
+    *new_id = id;
+    return item;
+}
+
+uint32_t ot_window_item(struct ot_engine *e, struct ot_rows *rows,
+                        const struct ot_event *event)
+{
+    uint32_t id;
+    new_item(e, rows, event, &id)->state = OT_ITEM_READY;
     return id;
 }
 
-void ot_window_append(struct ot_engine *e, uint32_t id)
+void ot_window_append(struct ot_engine *e, struct ot_rows *rows,
+                      const struct ot_event *event, uint64_t lsn, bool late)
 {
-    struct ot_item *item = ot_item(e, id);
+    uint32_t id;
+    struct ot_item *item = new_item(e, rows, event, &id);
     item->state = OT_ITEM_READ;
+    item->lsn = lsn;
     item->ring = e->tail;
     e->ring[e->tail++ & (e->ring_size - 1)] = id;
-    if (item->late)
+    if (late) {
+        item->late = true;
         e->late++;
+        e->stats.late++;
+    }
 }
 
-void ot_window_release(struct ot_engine *e, uint32_t id)
+static inline void release(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
     struct ot_rows *rows = item->rows;
@@ -96,17 +114,26 @@ void ot_window_release(struct ot_engine *e, uint32_t id)
     e->in_memory--;
 }
 
-/* Out of the ring: settled, or held in the database. */
-void ot_window_settle(struct ot_engine *e, uint32_t id)
+void ot_window_release(struct ot_engine *e, uint32_t id)
+{
+    release(e, id);
+}
+
+/* Out of the ring: settled, or held in the database. (inline: its call would
+ * take a quarter as long as it does.) */
+inline void ot_window_settle(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
     if (item->ring != OT_NO_RING) {
-        e->ring[item->ring & (e->ring_size - 1)] = OT_NIL;
-        while (e->head < e->tail &&
-               e->ring[e->head & (e->ring_size - 1)] == OT_NIL)
-            e->head++;
-        if (e->admit < e->head)
-            e->admit = e->head;
+        uint64_t mask = e->ring_size - 1, head = item->ring;
+        e->ring[head & mask] = OT_NIL;
+        if (head == e->head) {
+            while (++head < e->tail && e->ring[head & mask] == OT_NIL)
+                ;
+            e->head = head;
+            if (e->admit < head)
+                e->admit = head;
+        }
         if (item->late)
             e->late--;
         e->settled++;
@@ -114,14 +141,14 @@ void ot_window_settle(struct ot_engine *e, uint32_t id)
     } else {
         e->fetched--;
     }
-    ot_window_release(e, id);
+    release(e, id);
 }
 
 static void admit(struct ot_engine *e, uint32_t id)
 {
     struct ot_item *item = ot_item(e, id);
     item->state = OT_ITEM_READY;
-    if ((e->held > 0 || e->let_go.n > 0) && ot_held_knows(e, id))
+    if (e->held + e->let_go.n > 0 && ot_held_knows(e, id))
         return;
     if (item->event->deliver_us != 0 &&
         item->event->deliver_us > ot_db_now(e)) {
@@ -179,16 +206,15 @@ void ot_window_admit(struct ot_engine *e)
     uint64_t before = e->admit;
     if (e->by_key.n == 0)
         e->calm = ot_pipelined(e);
+    const uint32_t *ring = e->ring; /* nothing is added to it meanwhile */
+    uint64_t mask = e->ring_size - 1;
     while (e->admit < e->tail && !e->nomem) {
-        uint32_t id = e->ring[e->admit & (e->ring_size - 1)];
-        if (id != OT_NIL) {
-            if (ot_item(e, id)->lsn > e->flush_lsn)
-                break;
-            e->admit++;
+        uint32_t id = ring[e->admit & mask];
+        if (id != OT_NIL && ot_item(e, id)->lsn > e->flush_lsn)
+            break;
+        e->admit++;
+        if (id != OT_NIL)
             admit(e, id);
-        } else {
-            e->admit++;
-        }
     }
     if (e->admit != before)
         e->barrier_us = e->now_us;

@@ -159,7 +159,7 @@ static bool drained(const struct ot_engine *e)
 static void hold_waiting(struct ot_engine *e)
 {
     ot_limit_hold_all(e);
-    for (size_t i = 0; i < e->nitems && !e->nomem; i++) {
+    for (size_t i = 0; e->in_memory > 0 && i < e->nitems && !e->nomem; i++) {
         struct ot_item *item = &e->items[i];
         if (item->state == OT_ITEM_BACKOFF && item->held == OT_NIL &&
             item->attempts > 0)

@@ -102,8 +102,8 @@ static bool hear_sink(struct ot_driver *driver, int64_t now_us)
         n = driver->sink->ops->completions(driver->sink, done, COMPLETIONS);
         if (n > 0) {
             ot_crash_point("publish.answered");
-            keep_failure(driver, done, n, now_us);
-            ot_engine_completed(driver->engine, done, n, now_us);
+            if (!ot_engine_completed(driver->engine, done, n, now_us))
+                keep_failure(driver, done, n, now_us);
             ot_crash_point("publish.told");
             moved = true;
         }

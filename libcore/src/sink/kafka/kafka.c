@@ -176,6 +176,20 @@ static void refuse(struct ot_kafka *k, uint64_t ticket, const char *why,
 
 enum step { TAKEN, FAILED, FULL };
 
+/* Its topic is not known to be good, or others wait for it already. */
+static enum step wait_in_line(struct ot_kafka *k, struct ot_kafka_topic *topic,
+                              uint32_t slot)
+{
+    if (topic->state == OT_TOPIC_BAD) {
+        ot_kafka_fail(k, slot, topic->verdict);
+        return FAILED;
+    }
+    if (topic->state == OT_TOPIC_NEW)
+        ot_kafka_ask(k, topic);
+    ot_kafka_line_add(k, topic, slot);
+    return TAKEN;
+}
+
 /* One event: into its line, to the client, or failed at once. */
 static enum step submit_one(struct ot_kafka *k, const struct ot_send *send)
 {
@@ -192,17 +206,12 @@ static enum step submit_one(struct ot_kafka *k, const struct ot_send *send)
     uint32_t slot = ot_kafka_slot_take(k, send, topic);
     if (slot == OT_NO_SLOT)
         return FULL;
-    if (topic->state == OT_TOPIC_BAD) {
-        ot_kafka_fail(k, slot, topic->verdict);
-        return FAILED;
-    }
-    if (topic->state == OT_TOPIC_NEW)
-        ot_kafka_ask(k, topic);
-    if (topic->first != OT_NO_SLOT || topic->state != OT_TOPIC_GOOD) {
-        ot_kafka_line_add(k, topic, slot);
-        return TAKEN;
-    }
-    rd_kafka_resp_err_t err = ot_kafka_produce_in_turn(k, slot);
+    if (topic->first != OT_NO_SLOT || topic->state != OT_TOPIC_GOOD)
+        return wait_in_line(k, topic, slot);
+    /* No turns once all partitions have taken something. */
+    rd_kafka_resp_err_t err = topic->unproven == 0
+                                  ? ot_kafka_produce(k, &k->slots[slot])
+                                  : ot_kafka_produce_in_turn(k, slot);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         return TAKEN;
     if (err == RD_KAFKA_RESP_ERR__IN_PROGRESS) {
@@ -236,12 +245,14 @@ static size_t kafka_submit(struct ot_sink *sink, const struct ot_send *sends,
         return 1;
     }
     size_t room = k->nslots - k->pending - k->done.n;
-    for (size_t i = 0; i < n && i < room; i++) {
+    if (n > room)
+        n = room;
+    for (size_t i = 0; i < n; i++) {
         enum step step = submit_one(k, &sends[i]);
         if (step != TAKEN)
             return step == FULL ? i : i + 1;
     }
-    return n < room ? n : room;
+    return n;
 }
 
 static bool untold(const struct ot_kafka *k)

@@ -82,8 +82,9 @@ typedef int32_t ot_kafka_partitioner(const rd_kafka_topic_t *, const void *key,
 /* The header outtray-order of the last message. */
 struct ot_kafka_order {
     int64_t fence, seq;
+    uint64_t room; /* what may be added to its last digit is less */
     char text[48];
-    size_t n; /* 0: there was none */
+    size_t n, seq_at; /* seq_at 0: there was none */
 };
 
 struct ot_kafka {
@@ -151,7 +152,7 @@ uint32_t ot_kafka_line_take(struct ot_kafka *, struct ot_kafka_topic *);
 /* message.c */
 void ot_kafka_message_init(rd_kafka_vu_t message[OT_KAFKA_PARTS]);
 /* The slot's event goes to the client, or the error. */
-rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *, uint32_t slot);
+rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *, struct ot_kafka_slot *);
 uint32_t ot_kafka_slot_of(const struct ot_kafka *, void *opaque);
 
 /* partitions.c */

@@ -8,17 +8,17 @@
 #include "event/headers.h"
 
 /* Slot and generation, so that a report can be told from an older one. */
-static void *opaque_of(const struct ot_kafka *k, uint32_t slot)
+static void *opaque_of(const struct ot_kafka_slot *s, uint32_t slot)
 {
-    uint64_t v = (uint64_t)k->slots[slot].generation << 32 | slot;
+    uint64_t v = (uint64_t)s->generation << 32 | slot;
     return (void *)(uintptr_t)v;
 }
 
 uint32_t ot_kafka_slot_of(const struct ot_kafka *k, void *opaque)
 {
     uint32_t slot = (uint32_t)(uintptr_t)opaque;
-    if (slot >= k->nslots || k->slots[slot].event == NULL ||
-        opaque_of(k, slot) != opaque)
+    const struct ot_kafka_slot *s = &k->slots[slot];
+    if (slot >= k->nslots || s->event == NULL || opaque_of(s, slot) != opaque)
         return OT_NO_SLOT;
     return slot;
 }
@@ -49,21 +49,25 @@ static rd_kafka_resp_err_t add_own(rd_kafka_headers_t *h, struct ot_slice json)
     return more < 0 ? RD_KAFKA_RESP_ERR__INVALID_ARG : err;
 }
 
-/* "fence.seq": mostly it is that of the event before but for the last digit. */
+/* "fence.seq": mostly it is that of the event before but for the last digit,
+ * else but for the seq. */
 static struct ot_slice order_text(struct ot_kafka_order *o, int64_t fence,
                                   int64_t seq)
 {
-    int64_t step = seq - o->seq;
+    uint64_t step = (uint64_t)seq - (uint64_t)o->seq; /* huge: backwards */
 
     o->seq = seq;
-    if (o->n > 0 && o->fence == fence && step >= 0 &&
-        step <= '9' - o->text[o->n - 1]) {
+    if (step < o->room && o->fence == fence) {
+        o->room -= step;
         o->text[o->n - 1] += (char)step;
     } else {
-        o->fence = fence;
-        o->n = ot_decimal(o->text, fence);
-        o->text[o->n++] = '.';
-        o->n += ot_decimal(o->text + o->n, seq);
+        if (o->fence != fence || o->seq_at == 0) {
+            o->fence = fence;
+            o->seq_at = ot_decimal(o->text, fence);
+            o->text[o->seq_at++] = '.';
+        }
+        o->n = o->seq_at + ot_decimal(o->text + o->seq_at, seq);
+        o->room = (uint64_t)('9' + 1 - o->text[o->n - 1]);
     }
     return ot_slice(o->text, o->n);
 }
@@ -128,31 +132,32 @@ static int64_t timestamp_ms(const struct ot_kafka *k,
 {
     return created_us <= topic->too_old_us || created_us > k->wall_us + AHEAD_US
                ? 0
-               : created_us / 1000;
+               : (int64_t)((uint64_t)created_us / 1000);
 }
 
-static rd_kafka_resp_err_t hand_over(struct ot_kafka *k, uint32_t slot,
+static rd_kafka_resp_err_t hand_over(struct ot_kafka *k,
+                                     struct ot_kafka_slot *s,
                                      rd_kafka_headers_t *headers)
 {
-    const struct ot_event *e = k->slots[slot].event;
+    const struct ot_event *e = s->event;
     rd_kafka_vu_t *m = k->message;
-    m[TOPIC].u.rkt = k->slots[slot].topic->handle;
+    m[TOPIC].u.rkt = s->topic->handle;
     m[KEY].u.mem.ptr = (void *)(uintptr_t)e->key.p;
     m[KEY].u.mem.size = e->key.n;
     m[PAYLOAD].u.mem.ptr = (void *)(uintptr_t)e->payload.p;
     m[PAYLOAD].u.mem.size = e->payload.n;
     m[HEADERS].u.headers = headers;
-    m[TIME].u.i64 = timestamp_ms(k, k->slots[slot].topic, e->created_us);
-    k->slots[slot].timed = m[TIME].u.i64 != 0;
-    m[OPAQUE].u.ptr = opaque_of(k, slot);
+    m[TIME].u.i64 = timestamp_ms(k, s->topic, e->created_us);
+    s->timed = m[TIME].u.i64 != 0;
+    m[OPAQUE].u.ptr = opaque_of(s, (uint32_t)(s - k->slots));
     rd_kafka_error_t *error =
         rd_kafka_produceva(k->client->rk, m, OT_KAFKA_PARTS);
     return error == NULL ? RD_KAFKA_RESP_ERR_NO_ERROR : code_of(error);
 }
 
-rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
+rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k,
+                                     struct ot_kafka_slot *s)
 {
-    struct ot_kafka_slot *s = &k->slots[slot];
     struct ot_kafka_topic *t = s->topic;
     const struct ot_event *e = s->event;
     /* librdkafka makes room for so many; it grows. */
@@ -160,7 +165,7 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
         rd_kafka_headers_new(e->headers.p != NULL ? 8 : 4);
     rd_kafka_resp_err_t err = fill(k, headers, s);
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        err = hand_over(k, slot, headers);
+        err = hand_over(k, s, headers);
     ot_crash_point("kafka.produced");
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);
@@ -168,7 +173,7 @@ rd_kafka_resp_err_t ot_kafka_produce(struct ot_kafka *k, uint32_t slot)
     }
     if (t->with_client == 0) {
         t->moved_us = k->now_us;
-        t->lone = slot;
+        t->lone = (uint32_t)(s - k->slots);
     } else {
         t->lone = OT_NO_SLOT;
     }

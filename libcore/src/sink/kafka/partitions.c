@@ -73,7 +73,7 @@ rd_kafka_resp_err_t ot_kafka_produce_in_turn(struct ot_kafka *k, uint32_t slot)
     uint8_t *state = turn != OT_NO_TURN ? &s->topic->partitions[turn] : NULL;
     if (state != NULL && *state == TRIED)
         return RD_KAFKA_RESP_ERR__IN_PROGRESS;
-    rd_kafka_resp_err_t err = ot_kafka_produce(k, slot);
+    rd_kafka_resp_err_t err = ot_kafka_produce(k, s);
     if (state != NULL && *state == UNTRIED &&
         err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         *state = TRIED;

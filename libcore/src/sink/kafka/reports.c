@@ -329,7 +329,8 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
         assert(slot != OT_NO_SLOT); /* one report per message [INV-7] */
         if (slot == OT_NO_SLOT)
             continue;
-        struct ot_kafka_topic *topic = k->slots[slot].topic;
+        const struct ot_kafka_slot *s = &k->slots[slot];
+        struct ot_kafka_topic *topic = s->topic;
         bool was_alone = topic->lone == slot;
         topic->with_client--;
         topic->moved_us = k->now_us;
@@ -337,11 +338,10 @@ size_t ot_kafka_take_reports(struct ot_kafka *k, struct ot_completion *out,
             topic->lone = OT_NO_SLOT;
         k->with_client--;
         struct ot_completion *c = &out[n++];
-        *c = (struct ot_completion){.ticket = k->slots[slot].ticket};
+        *c = (struct ot_completion){.ticket = s->ticket};
         bool taken = m->err == RD_KAFKA_RESP_ERR_NO_ERROR && m->offset >= 0;
         if (topic->unproven > 0)
-            ot_kafka_partition_heard(topic, k->slots[slot].turn, m->partition,
-                                     taken);
+            ot_kafka_partition_heard(topic, s->turn, m->partition, taken);
         if (taken) {
             delivered = true;
         } else if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {

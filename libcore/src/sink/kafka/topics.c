@@ -91,10 +91,10 @@ struct ot_kafka_topic *ot_kafka_topic(struct ot_kafka *k, struct ot_slice of)
 {
     struct ot_kafka_topics *t = &k->topics;
     struct ot_slice name = of;
+    if (t->newest != NULL && (t->one_name || ot_slice_equal(t->newest->of, of)))
+        return t->newest;
     if (t->one_name)
         of = ot_slice("", 0); /* one line, or a key would be reordered */
-    if (t->newest != NULL && ot_slice_equal(t->newest->of, of))
-        return t->newest;
     struct ot_kafka_topic *topic = *bucket_of(t, of);
     while (topic != NULL && !ot_slice_equal(topic->of, of))
         topic = topic->next_in_bucket;

@@ -26,6 +26,16 @@ static inline struct ot_slice text_of(const PGresult *r, int row, int column)
     return ot_slice(PQgetvalue(r, row, column), (size_t)n);
 }
 
+/* The same of a column that has NULL or a text, but no empty one. */
+static inline struct ot_slice some_text_of(const PGresult *r, int row,
+                                           int column)
+{
+    int n = PQgetlength(r, row, column);
+
+    return n > 0 ? ot_slice(PQgetvalue(r, row, column), (size_t)n)
+                 : ot_slice(NULL, 0);
+}
+
 static void decode(const PGresult *r, int row, bool filtered,
                    struct ot_event *out)
 {
@@ -43,7 +53,7 @@ static void decode(const PGresult *r, int row, bool filtered,
     out->topic = text_of(r, row, 2);
     out->key = text_of(r, row, 3);
     out->type = text_of(r, row, 4);
-    out->headers = text_of(r, row, 5);
+    out->headers = some_text_of(r, row, 5); /* JSON */
     out->payload = text_of(r, row, 6);
     out->created_us = ot_pg_time(PQgetvalue(r, row, 7));
     out->deliver_us = ot_pg_get_time(r, row, 8);
@@ -66,6 +76,7 @@ struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
 {
     uint32_t n = (uint32_t)(PQntuples(result) - first);
     struct pg_rows *pg = ot_alloc(sizeof(*pg) + n * sizeof(pg->events[0]));
+    size_t bytes = 0;
 
     if (pg == NULL) {
         PQclear(result);
@@ -76,8 +87,9 @@ struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
         .refs = 1, .free = free_rows, .events = pg->events, .n = n};
     for (uint32_t i = 0; i < n; i++) {
         decode(result, first + (int)i, filtered, &pg->events[i]);
-        pg->rows.bytes += ot_event_bytes(&pg->events[i]);
+        bytes += ot_event_bytes(&pg->events[i]);
     }
+    pg->rows.bytes = bytes;
     return &pg->rows;
 }
 
