@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 
+import pytest
 from program import on_terminal
 
 NUMBERS = {
@@ -188,11 +189,15 @@ def test_closed_pipe_ends_quietly(sqlite_shop):
         assert run.wait(10) == 0
 
 
-def test_full_disk(sqlite_shop):
+@pytest.mark.parametrize("verb", ["conf", "doctor"])
+def test_full_disk(verb, sqlite_shop):
+    """A finding (1) that cannot be read is none."""
     program = sqlite_shop.program
+    sqlite_shop.enqueue()
+    sqlite_shop.run("doctor", status=1)  # no relay is there
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [program.path, "conf"],
+            [program.path, verb],
             env=program.environment(),
             stdout=full,
             stderr=subprocess.PIPE,

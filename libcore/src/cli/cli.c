@@ -217,9 +217,10 @@ int outtray_cli_main(int argc, char **argv)
     cli.conf = outtray_conf_new();
     if (rc == 0)
         rc = cli.conf != NULL ? run(&cli, argc, argv) : ot_fail_nomem(&cli.err);
-    /* What the verb said last matters more than that nobody listens. */
+    /* What the verb said last matters more than that nobody listens; what it has
+     * found (1) is lost with its output. */
     int end = ot_cli_out_end(&cli);
-    if (rc == 0)
+    if (rc == 0 || (rc == 1 && end < 0))
         rc = end;
     if (rc < 0) {
         ot_cli_print_error(&cli, rc);
