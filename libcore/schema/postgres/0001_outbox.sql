@@ -59,6 +59,16 @@ CREATE TABLE {{outbox}}.event (
     autovacuum_vacuum_insert_scale_factor = 0.05
 );
 
+-- In an encoding other than UTF-8 there is text that has no form in UTF-8, which
+-- is what the relay reads in; one such key would stop all others. Not in UTF-8
+-- databases: each INSERT pays for it. And SQL_ASCII knows of no encoding.
+DO $outtray$ BEGIN
+    IF current_setting('server_encoding') NOT IN ('UTF8', 'SQL_ASCII') THEN
+        ALTER TABLE {{outbox}}.event ADD CONSTRAINT event_utf8 CHECK (
+            convert_to(concat(topic, key, type, headers), 'UTF8') IS NOT NULL);
+    END IF;
+END $outtray$;
+
 -- One row per subscription: how far it has read, and who may write here.
 -- Written up to 20 times a second, so nearly all of each page is left free and
 -- no index covers what changes: every update is a HOT update.
@@ -369,7 +379,10 @@ AS $outtray$
                 ELSE greatest(p.n - h.above, 0) END + g.events AS pending,
            p.n > 10000 OR g.events > 10000 AS pending_is_estimate,
            o.at AS oldest_undelivered,
-           CASE WHEN o.at IS NULL THEN interval '0'
+           -- before PostgreSQL 17 infinite times have no difference
+           CASE WHEN o.at IS NULL OR o.at = 'infinity' THEN interval '0'
+                WHEN o.at = '-infinity'
+                THEN clock_timestamp() - timestamptz 'epoch'
                 ELSE greatest(clock_timestamp() - o.at, interval '0')
                 END AS lag,
            h.retrying, h.waiting, h.blocked, h.scheduled, h.dead,

@@ -135,10 +135,6 @@ static char *taken(struct ot_buffer *b, struct outtray_error *err)
     return NULL;
 }
 
-const char ot_pg_amendments[] =
-    "\nDO $outtray$ BEGIN IF " OT_PG_UTF8_NEEDED " THEN " OT_PG_UTF8_CHECK
-    "; END IF; END $outtray$;\n" OT_PG_STATUS_MEND ";\n";
-
 char *outtray_schema_sql(enum outtray_dialect dialect, int number,
                          const char *outbox, struct outtray_error *err)
 {
@@ -156,8 +152,6 @@ char *outtray_schema_sql(enum outtray_dialect dialect, int number,
     if (ot_outbox_check(outbox, OUTTRAY_E_MISUSE, err) != 0)
         return NULL;
     ot_sql_expand(&b, m->sql, quote_of(dialect), outbox);
-    if (dialect == OUTTRAY_POSTGRESQL && number == 1)
-        ot_sql_expand(&b, ot_pg_amendments, "\"", outbox);
     /* The first one writes its number itself. */
     if (number > 1)
         ot_buffer_printf(&b,

@@ -14,33 +14,6 @@ struct ot_migration {
 };
 extern const struct ot_migration ot_migrations[];
 
-/* --- what the first migration of PostgreSQL lacks ------------------------- */
-
-/* In an encoding other than UTF-8 there is text that has no form in UTF-8, which
- * is what the relay reads in; one such key would stop all others. Not in UTF-8
- * databases: each INSERT pays for it. And SQL_ASCII knows of no encoding. */
-#define OT_PG_UTF8_NEEDED \
-    "current_setting('server_encoding') NOT IN ('UTF8', 'SQL_ASCII')"
-#define OT_PG_UTF8_CHECK                                             \
-    "ALTER TABLE {{outbox}}.event ADD CONSTRAINT event_utf8 CHECK (" \
-    "convert_to(concat(topic, key, type, headers), $$UTF8$$) IS NOT NULL)"
-
-/* The first migration subtracts the time of the oldest event as it is, and an
- * infinite one ended every look at the status. */
-#define OT_PG_STATUS_MEND                                                  \
-    "DO $$ BEGIN EXECUTE replace(pg_get_functiondef("                      \
-    "'{{outbox}}.status_now()'::regprocedure), "                           \
-    "'ELSE greatest(clock_timestamp() - o.at', 'WHEN o.at = ''infinity'' " \
-    "THEN interval ''0'' "                                                 \
-    "WHEN o.at = ''-infinity'' THEN clock_timestamp() - timestamptz "      \
-    "''epoch'' ELSE greatest(clock_timestamp() - o.at'); END $$"
-
-/* Both, where they are needed: they come with the first migration, and doctor
- * brings them to an outbox that was made without. */
-extern const char ot_pg_amendments[];
-
-/* -------------------------------------------------------------------------- */
-
 /* NULL if there is none of that number. */
 const struct ot_migration *ot_migration_find(const char *store, int number);
 

@@ -147,8 +147,6 @@ static int init_in_transaction(struct ot_pga *a,
     *existed = version != 0;
     if (!*existed) {
         rc = run_migrations(a, 0, each, ctx, err);
-        if (rc == 0)
-            rc = ot_pga_run(a, ot_pg_amendments, "amend the tables", NULL, err);
         if (rc == 0 && options->unique_ids)
             rc = make_unique(a, err);
         if (rc != 0)

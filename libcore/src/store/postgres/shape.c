@@ -2,8 +2,6 @@
  * them against a new outbox. */
 #include "store/postgres/shape.h"
 
-#include "store/schema.h"
-
 #include <stddef.h>
 
 /* --- columns -------------------------------------------------------------- */
@@ -295,14 +293,14 @@ static const char triggers[] =
 
 /* --- text ------------------------------------------------------------------ */
 
-/* What an outbox of an older program may hold: in such an event each character
- * that is not ASCII becomes a question mark. */
+/* In such an event each character that is not ASCII becomes a question mark. */
 static const char utf8[] =
     "SELECT 'warn', format('the log takes text that has no form in UTF-8 (the "
     "database is in %s): such an event stops all reads', "
     "current_setting('server_encoding')), CASE WHEN c.conname IS NULL THEN "
-    "'" OT_PG_UTF8_CHECK
-    " NOT VALID; ' ELSE '' END || 'DO $$ DECLARE s bigint; BEGIN FOR s IN "
+    "'ALTER TABLE {{outbox}}.event ADD CONSTRAINT event_utf8 CHECK ("
+    "convert_to(concat(topic, key, type, headers), ''UTF8'') IS NOT NULL) "
+    "NOT VALID; ' ELSE '' END || 'DO $$ DECLARE s bigint; BEGIN FOR s IN "
     "SELECT seq FROM {{outbox}}.event LOOP BEGIN PERFORM "
     "convert_to(concat(topic, key, type, headers), ''UTF8'') FROM "
     "{{outbox}}.event WHERE seq = s; EXCEPTION WHEN untranslatable_character "
@@ -315,16 +313,8 @@ static const char utf8[] =
     "VALIDATE CONSTRAINT event_utf8' FROM pg_class t JOIN pg_namespace n ON "
     "n.oid = t.relnamespace LEFT JOIN pg_constraint c ON c.conrelid = t.oid "
     "AND c.conname = 'event_utf8' WHERE n.nspname = $1 AND t.relname = "
-    "'event' AND c.convalidated IS NOT TRUE AND " OT_PG_UTF8_NEEDED;
-
-/* --- times ----------------------------------------------------------------- */
-
-static const char status[] =
-    "SELECT 'warn', 'the view status fails where the time of the oldest event "
-    "is infinite', $fix$" OT_PG_STATUS_MEND
-    "$fix$ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE "
-    "n.nspname = $1 AND p.proname = 'status_now' AND "
-    "strpos(p.prosrc, '-infinity') = 0";
+    "'event' AND c.convalidated IS NOT TRUE AND "
+    "current_setting('server_encoding') NOT IN ('UTF8', 'SQL_ASCII')";
 
 /* --- the version ----------------------------------------------------------- */
 
@@ -356,6 +346,5 @@ const struct ot_pg_check ot_pg_checks_shape[] = {
     {"functions", "this role may ask the server which one it is", functions},
     {"triggers", "no trigger or rule is in the way", triggers},
     {"utf8", "text of events has a form in UTF-8", utf8},
-    {"status", "the view status takes any time", status},
     {NULL, NULL, NULL},
 };
