@@ -405,7 +405,7 @@ static int take_tail(struct ot_gaps *gaps, const struct ot_read_reply *reply,
     int code = 0;
     uint32_t i = 0;
     /* Mostly nothing does: as many rows as there are seqs. */
-    if (rows->n > 0 && rows->events[0].seq == *end + 1 &&
+    if (rows->n > 0 && rows->events[0].seq - 1 == *end &&
         rows->events[rows->n - 1].seq - *end == rows->n) {
         *end += rows->n;
         i = rows->n;
