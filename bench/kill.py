@@ -119,7 +119,7 @@ def one(bench, log, events, way):
 
 def measure(options):
     events = options.events or (100_000 if options.quick else 500_000)
-    rounds = options.repeat or (1 if options.quick else 3)
+    rounds = options.repeat or (1 if options.quick else 2)
     with bench_servers_up() as bench:
         result = {"machine": bench.machine(), "events": events, "rounds": rounds}
         log = bench.outbox("killed", events, keys=KEYS)

@@ -26,17 +26,17 @@ TUNED = ("relay.poll_min_ms=1",)
 DIRECT = None
 ELSEWHERE = "500/s, writer elsewhere"
 # A broker that has just begun still compiles itself, on one of two processors.
-WARM = (2000, 20, 1, 4, ())
+WARM = (2000, 10, 1, 4, ())
 # title: events/s, seconds, seconds not counted, connections, settings
 PLANS = {
-    "100/s": (100, 10, 2, 1, ()),
+    "100/s": (100, 8, 2, 1, ()),
     "500/s direct": (500, 10, 2, 2, DIRECT),
     "500/s": (500, 10, 2, 2, ()),
     ELSEWHERE: (500, 10, 2, 2, ()),
     "500/s tuned": (500, 10, 2, 2, TUNED),
-    "5,000/s direct": (5000, 10, 2, 8, DIRECT),
-    "5,000/s": (5000, 10, 2, 8, ()),
-    "after idle": (0.5, 20, 2, 1, ()),
+    "5,000/s direct": (5000, 8, 2, 8, DIRECT),
+    "5,000/s": (5000, 8, 2, 8, ()),
+    "after idle": (0.5, 16, 2, 1, ()),
 }
 
 

@@ -427,7 +427,7 @@ def measure(options):
             result["many"] = {}
             for name, connect in drivers.all().items():
                 tell(f"enqueue_many, {name}")
-                result["many"][name] = measure_many(connect, 3 * rounds)
+                result["many"][name] = measure_many(connect, 2 * rounds)
         tell("relay")
         result["relay"] = measure_relay(bench, events, rounds)
         tell("script")
