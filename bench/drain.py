@@ -45,12 +45,12 @@ SHAPES = {
     "200 B": (200, 1_000_000, KEYS, 3),
     "50 B": (50, 400_000, KEYS, 2),
     "1 kB": (1024, 200_000, KEYS, 2),
-    "16 kB": (16384, 20_000, KEYS, 2),
+    "16 kB": (16384, 12_000, KEYS, 2),
     "200 B, one key": (200, 300_000, 1, 2),
 }
 REFERENCES = {"cursor": 5000, "pgq": pgq.BATCH, "status": 1000, "python": 100}
 # What needs long per event, to fill or to drain, gets a part of the events.
-PARTS = {"cursor": 2, "pgq": 2, "status": 10, "python": 10}
+PARTS = {"cursor": 2, "pgq": 3, "status": 10, "python": 20}
 
 LOG = """
 CREATE TABLE {name} (seq bigint PRIMARY KEY, topic text NOT NULL, key text,

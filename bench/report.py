@@ -22,9 +22,10 @@ own with the settings in `bench/` (durable: `fsync`, `synchronous_commit`,
 `acks=all`, idempotence), and runs the relay, the servers and the load on one
 machine. What is compared takes turns, so that what else the machine does meets
 all sides; trust the counts and the ratios more than the rates. Each result says
-how busy the machine was; of several results of the same code the one is kept in which
-what it is compared with ran fastest. `--quick` shows in a minute that a benchmark works, and
-leaves no result.
+when it was measured and how busy the machine was; of several the one is kept in which
+what it is compared with ran fastest. All of it in one go took 39 minutes on the slower of
+two machines (2 x Xeon, 2.8 GHz), from an empty folder on. `--quick` shows in a minute that
+a benchmark works, and leaves no result.
 """
 
 HEADERS = """\
@@ -71,10 +72,8 @@ MISSED = """\
 - **Instructions, and the bare producer without headers.** A third of what an event takes
   is lz4, half is librdkafka and the allocation and copying it asks for, above all for
   headers, which a consumer needs to tell a duplicate from a new event. What is left for
-  the relay is its own code and libpq. Own code took 1,388 three rounds ago, 1,213 then,
-  1,126 before the last one, and takes 702 since (448 to the null sink), which is newer
-  than the table; pages before that said 802, because what a compiler puts into a
-  function from another file was not counted. The largest parts left are handing over to
+  the relay is its own code and libpq. Own code took 1,388 at first, then 1,213 and
+  1,126, and now 699, as was the goal. The largest parts left are handing over to
   librdkafka (172), reading the row (122) and what follows from an answer (88). Tried: a
   short way for events that nothing holds up, no lanes as long as nothing goes wrong
   (188 fewer), calls past the linker's stubs (66 fewer), the text of `outtray-order`
@@ -86,13 +85,17 @@ MISSED = """\
 - **Times a status column, and PgQ.** These goals assumed a producer without headers.
   With them librdkafka itself comes to 7 to 8 times the status column in C, and to 14
   times the one in Python, so they cannot be reached; the relay gets within a fifth
-  of that. PgQ was measured on the slower of two machines (2 x Xeon, 2.8 GHz) only:
-  94,338 events/s against 198,141 of the relay, 1.83 times in the median round (the goal
-  is 2), and 249,310 of the bare producer with the same headers, 0.88 times.
+  of that. PgQ was measured on the slower of two machines (2 x Xeon, 2.8 GHz) only,
+  three times on two days: the relay made 1.83, 1.83 and 2.08 times its events/s (the goal
+  is 2), and 0.88, 0.65 and 0.83 times those of the bare producer with the same headers.
+  There the relay needs 5.3 to 6.2 us of processor time for an event, where the bare
+  producer needs 6.3 to 7.1.
 - **Latency at 500/s, and its processor time.** What a broker alone takes on this
-  machine stands beside it, and moves with the day: in the three rounds the p99 of the
-  relay was 7.0 to 18.2 ms where that of the broker alone was 2.7 to 69. Left are half a
-  pause of 2 ms before an event is read, and the flush of those committed beside it. Tried:
+  machine stands beside it, and moves with the day. Left are half a pause of 2 ms before
+  an event is read, and the flush of those committed beside it: of what is seen, nothing
+  tells which part of the WAL it is in, so all that was written by then must be flushed
+  before it may be sent, and the next commit of this load, every 2 ms, is mostly under way.
+  That is probably why looking twice as often (`tuned`) gains so little. Tried:
   pauses that reads waiting for that flush do not lengthen (p99 before: 45 to 49 ms), half
   as many of those reads, a statement that is printed once. Beside each other on one
   machine the relay took 8.4 to 8.8 % of a core with the last two and 10.9 to 12.9 %
