@@ -1,16 +1,13 @@
 """Setting an outbox up, and what is said when the database is not there."""
 
-import contextlib
 import json
-import os
-import pathlib
-import sqlite3
 import stat
 import subprocess
 import time
 
 import psycopg
 import pytest
+from oldest import oldest
 
 
 def test_init(outtray, store_url):
@@ -319,21 +316,6 @@ def test_read_only_file(outtray, sqlite_shop, tmp_path):
     assert failed.status not in (0, 1) and "file" in failed.stderr
     assert stat.S_ISREG((tmp_path / "file").stat().st_mode)
     assert (tmp_path / "file").read_text().startswith("this is no database")
-
-
-def oldest(url):
-    """An outbox as the first version made it."""
-    kind = "postgres" if url.startswith("postgresql") else "sqlite"
-    root = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
-    sql = (root / f"libcore/schema/{kind}/0001_outbox.sql").read_text()
-    name = '"outtray"' if kind == "postgres" else "outtray"
-    sql = sql.replace("{{outbox}}", name)
-    if kind == "postgres":
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(sql)
-    else:
-        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite://"))) as c:
-            c.executescript("PRAGMA journal_mode = WAL;" + sql)
 
 
 def test_upgrade_from_the_first_version(outtray, store_url):

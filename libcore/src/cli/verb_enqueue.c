@@ -189,16 +189,23 @@ struct load {
     struct ot_batch *batch;
     int64_t count;
     int64_t shown_us; /* when the progress was drawn last */
+    bool open;        /* the transaction */
 };
 
+/* The transaction begins here and not before something is read: on SQLite an
+ * application that writes would wait for whoever types the lines. */
 static int flush(struct load *load)
 {
     struct ot_cli *cli = load->cli;
     struct ot_batch *batch = load->batch;
-    if (batch->n == 0)
-        return 0;
-    int rc = cli->admin->ops->enqueue(cli->admin, batch->events, batch->n,
-                                      &cli->err);
+    int rc = 0;
+    if (!load->open)
+        rc = cli->admin->ops->begin(cli->admin, &cli->err);
+    load->open = rc == 0;
+    if (rc != 0 || batch->n == 0)
+        return rc;
+    rc = cli->admin->ops->enqueue(cli->admin, batch->events, batch->n,
+                                  &cli->err);
     if (rc != 0)
         return ot_fail_context(&cli->err, rc, "lines %lld to %lld",
                                (long long)batch->lines[0],
@@ -263,19 +270,14 @@ static int enqueue_many(struct ot_cli *cli, int argc)
     if (cli->term.in)
         ot_say(cli, "one JSON object a line, Ctrl-D ends");
     ot_cli_signals_careful(NULL, NULL);
-    rc = cli->admin->ops->begin(cli->admin, &cli->err);
-    if (rc == 0) {
-        rc = load_lines(&load);
-        if (rc == 0) {
-            rc = cli->admin->ops->end(cli->admin, true, &cli->err);
-        } else {
-            (void)cli->admin->ops->end(cli->admin, false, NULL);
-            if (strcmp(outtray_error_class(rc), "EVENT") == 0)
-                ot_cli_fix(cli,
-                           "correct the line and send all of it again: nothing "
-                           "was enqueued");
-        }
-    }
+    rc = load_lines(&load);
+    if (rc == 0)
+        rc = cli->admin->ops->end(cli->admin, true, &cli->err);
+    else if (load.open)
+        (void)cli->admin->ops->end(cli->admin, false, NULL);
+    if (rc != 0 && strcmp(outtray_error_class(rc), "EVENT") == 0)
+        ot_cli_fix(cli, "correct the line and send all of it again: nothing "
+                        "was enqueued");
     ot_batch_clear(load.batch);
     ot_free(load.batch);
     ot_input_free(&load.lines);
@@ -339,7 +341,9 @@ const struct ot_cli_verb ot_cli_verb_enqueue = {
         "as wanted key, type, headers (an object of strings), payload (a "
         "string, or any JSON, which is taken as it is written) or "
         "payload_base64, deliver_at, id. All lines are one transaction: an "
-        "error names its line and member, and nothing is enqueued. "
+        "error names its line and member, and nothing is enqueued. It begins "
+        "with the thousandth line or the end; on SQLite other writers wait "
+        "from then on. "
         "With --json: one object with enqueued, the number of events, and "
         "without --ndjson the id.\n\n"
         "An application enqueues in its own transaction, by the library or the "

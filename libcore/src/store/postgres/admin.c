@@ -52,6 +52,7 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     a->max_payload_bytes =
         (size_t)ot_conf_int(conf, "enqueue.max_payload_bytes");
     a->timeout_ms = ot_conf_int(conf, "store.statement_timeout_ms");
+    a->network_ms = ot_conf_int(conf, "store.network_timeout_ms");
     a->retention_us = ot_conf_us(conf, "prune.retention_ms");
     a->prunes = ot_conf_bool(conf, "prune.enabled");
     a->transaction_ms = ot_conf_us(conf, "doctor.transaction_age_ms") / 1000;
@@ -204,29 +205,42 @@ static const char *const beginnings[] = {
                       "SET LOCAL client_min_messages = warning; ",
 };
 
-int ot_pga_begin(struct ot_pga *a, enum ot_pga_tx kind,
+/* Locks must not outlive who took them: the server rolls back what stands
+ * still between two statements for pause_ms (0: for ever), and sees to it that
+ * its client lives. */
+static int begin(struct ot_pga *a, enum ot_pga_tx kind, int64_t pause_ms,
                  struct outtray_error *err)
 {
     bool limited = kind != OT_PGA_SCAN && kind != OT_PGA_SCHEMA;
-    char sql[768];
+    struct ot_buffer sql = {0};
     int rc;
 
     if (a->open)
         return ot_fail(err, OUTTRAY_E_MISUSE,
                        "a transaction is open: end it first");
-    snprintf(
-        sql, sizeof(sql),
-        "%s"
-        "SET LOCAL search_path = pg_catalog, pg_temp; "
-        "SET LOCAL row_security = off; "
-        "SET LOCAL idle_in_transaction_session_timeout = 0; "
-        "SELECT " OT_PG_ENCODING("true") "; "
-                                         "SET LOCAL statement_timeout = %lld",
-        beginnings[kind], limited ? (long long)a->timeout_ms : 0);
-    rc = ot_pga_run(a, sql, "begin a transaction", NULL, err);
+    ot_buffer_printf(&sql,
+                     "%s"
+                     "SET LOCAL search_path = pg_catalog, pg_temp; "
+                     "SET LOCAL row_security = off; "
+                     "SET LOCAL idle_in_transaction_session_timeout = %lld; "
+                     "SET LOCAL statement_timeout = %lld; "
+                     "SELECT " OT_PG_ENCODING("true") ", ",
+                     beginnings[kind], (long long)pause_ms,
+                     limited ? (long long)a->timeout_ms : 0LL);
+    ot_pg_keepalives(&sql, a->network_ms, "true");
+    rc = sql.failed ? ot_fail_nomem(err)
+                    : ot_pga_run(a, sql.p, "begin a transaction", NULL, err);
+    ot_buffer_free(&sql);
     if (rc != 0) /* it may have begun all the same */
         (void)ot_pga_run(a, "ROLLBACK", "roll back", NULL, NULL);
     return rc;
+}
+
+/* Between its statements there is a round trip and no more. */
+int ot_pga_begin(struct ot_pga *a, enum ot_pga_tx kind,
+                 struct outtray_error *err)
+{
+    return begin(a, kind, a->network_ms * 2, err);
 }
 
 int ot_pga_end(struct ot_pga *a, int rc, struct outtray_error *err)
@@ -345,10 +359,11 @@ static int admin_facts(struct ot_admin *base, struct ot_store_facts *out,
 
 /* --- enqueue ------------------------------------------------------------- */
 
+/* The caller may read slowly from somewhere between two statements. */
 static int admin_begin(struct ot_admin *base, struct outtray_error *err)
 {
     struct ot_pga *a = ot_pga(base);
-    int rc = ot_pga_begin(a, OT_PGA_WRITE, err);
+    int rc = begin(a, OT_PGA_WRITE, 0, err);
 
     a->open = a->open || rc == 0;
     return rc;

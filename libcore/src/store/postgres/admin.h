@@ -24,6 +24,7 @@ struct ot_pga {
     bool strict;              /* ordering of what is enqueued here */
     size_t max_payload_bytes; /* likewise */
     int64_t timeout_ms;       /* of one statement */
+    int64_t network_ms;       /* of silence */
     int64_t retention_us;     /* what doctor compares with … */
     int64_t transaction_ms;   /* … the ages of transactions */
     int64_t snapshot_ms;      /* … and of snapshots */

@@ -36,18 +36,45 @@ static void add_number(struct params *p, const char *name, int64_t n)
 /* Keepalives notice a dead peer while nothing is under way, tcp_user_timeout
  * while something is: each covers half of the black holes. A little before the
  * time, so that it is told in time. */
+struct patience {
+    int64_t user_ms, idle_s, interval_s, count;
+};
+
+static struct patience patience(int64_t network_ms)
+{
+    struct patience p = {.user_ms = network_ms * 9 / 10, .count = 2};
+
+    p.idle_s = p.user_ms / 2000 > 1 ? p.user_ms / 2000 : 1;
+    p.interval_s = p.idle_s / 2 > 1 ? p.idle_s / 2 : 1;
+    return p;
+}
+
+void ot_pg_keepalives(struct ot_buffer *out, int64_t network_ms,
+                      const char *local)
+{
+    struct patience p = patience(network_ms);
+
+    ot_buffer_printf(out,
+                     "set_config('tcp_keepalives_idle', '%lld', %s), "
+                     "set_config('tcp_keepalives_interval', '%lld', %s), "
+                     "set_config('tcp_keepalives_count', '%lld', %s), "
+                     "set_config('tcp_user_timeout', '%lld', %s)",
+                     (long long)p.idle_s, local, (long long)p.interval_s, local,
+                     (long long)p.count, local, (long long)p.user_ms, local);
+}
+
 static void add_timeouts(struct params *p, const struct outtray_conf *conf)
 {
-    int64_t ms = ot_conf_int(conf, "store.network_timeout_ms") * 9 / 10;
-    int64_t idle_s = ms / 2000 > 1 ? ms / 2000 : 1;
+    struct patience silence =
+        patience(ot_conf_int(conf, "store.network_timeout_ms"));
 
     add_number(p, "connect_timeout",
                (ot_conf_int(conf, "store.connect_timeout_ms") + 999) / 1000);
     add(p, "keepalives", "1");
-    add_number(p, "keepalives_idle", idle_s);
-    add_number(p, "keepalives_interval", idle_s / 2 > 1 ? idle_s / 2 : 1);
-    add(p, "keepalives_count", "2");
-    add_number(p, "tcp_user_timeout", ms);
+    add_number(p, "keepalives_idle", silence.idle_s);
+    add_number(p, "keepalives_interval", silence.interval_s);
+    add_number(p, "keepalives_count", silence.count);
+    add_number(p, "tcp_user_timeout", silence.user_ms);
 }
 
 /* libpq knows the scheme in lower case only, and takes everything else for
