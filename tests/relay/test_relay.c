@@ -202,7 +202,7 @@ static void operators_are_heard_without_a_relay(void **state)
     assert_int_equal(ops->command(fixture->admin, "main", OT_PAUSE, NULL, 0,
                                   &fixture->err),
                      0);
-    if (ot_relay_apply(fixture->conf, 5000, &fixture->err) != 0)
+    if (ot_relay_apply(fixture->conf, 5000, NULL, &fixture->err) != 0)
         fail_msg("%s", fixture->err.text);
     relay = open_relay(fixture);
     for (int i = 0; i < 20; i++)
@@ -217,7 +217,8 @@ static void operators_are_heard_without_a_relay(void **state)
     assert_int_equal(ops->command(fixture->admin, "main", OT_RESUME, NULL, 0,
                                   &fixture->err),
                      0);
-    assert_int_equal(ot_relay_apply(fixture->conf, 5000, &fixture->err), 0);
+    assert_int_equal(ot_relay_apply(fixture->conf, 5000, NULL, &fixture->err),
+                     0);
     run_until_empty(fixture);
     expect_delivered(fixture, 3);
 }
@@ -236,7 +237,7 @@ static void the_owner_hears_operators_itself(void **state)
                                                   OT_PAUSE, NULL, 0,
                                                   &fixture->err),
                      0);
-    assert_int_equal(ot_relay_apply(fixture->conf, 5000, &fixture->err),
+    assert_int_equal(ot_relay_apply(fixture->conf, 5000, NULL, &fixture->err),
                      OUTTRAY_E_LEASE_HELD);
     while (strcmp(stats.stall, "paused") != 0) {
         assert_int_equal(outtray_relay_step(relay, 100, &fixture->err), 1);

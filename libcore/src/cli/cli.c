@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/help.h"
+#include "cli/patience.h"
 #include "cli/signals.h"
 #include "outtray/cli.h"
 
@@ -108,23 +109,37 @@ static void print_line(const char *text)
     fputc('\n', stderr);
 }
 
-void ot_cli_print_error(struct ot_cli *cli, int code)
+static void print_trouble(struct ot_cli *cli, enum ot_color color,
+                          const char *what, const char *text, const char *fix)
 {
     bool on = cli->term.err_color;
     ot_progress_end(cli);
     fflush(stdout);
-    fprintf(stderr, "%souttray:%s ", ot_term_color(on, OT_RED),
+    fprintf(stderr, "%souttray:%s ", ot_term_color(on, color),
             ot_term_color(on, OT_PLAIN));
     if (cli->verb != NULL)
         fprintf(stderr, "%s: ", cli->verb->name);
-    print_line(cli->err.text[0] != '\0' ? cli->err.text
-                                        : outtray_error_text(code));
+    fputs(what, stderr);
+    print_line(text);
+    if (fix != NULL && fix[0] != '\0') {
+        fputs("try: ", stderr);
+        print_line(fix);
+    }
+}
+
+void ot_cli_print_error(struct ot_cli *cli, int code)
+{
     if (cli->fix[0] == '\0')
         ot_cli_usual_fix(cli, code, cli->fix, sizeof cli->fix);
-    if (cli->fix[0] != '\0') {
-        fputs("try: ", stderr);
-        print_line(cli->fix);
-    }
+    print_trouble(cli, OT_RED, "",
+                  cli->err.text[0] != '\0' ? cli->err.text
+                                           : outtray_error_text(code),
+                  cli->fix);
+}
+
+void ot_cli_tell(struct ot_cli *cli, const char *text, const char *fix)
+{
+    print_trouble(cli, OT_YELLOW, "waits: ", text, fix);
 }
 
 /* --- the store ----------------------------------------------------------- */
@@ -140,7 +155,12 @@ int ot_cli_admin(struct ot_cli *cli)
                        "no outbox is named: give --store URL, or set "
                        "OUTTRAY_STORE_URL or store.url in a file");
     }
-    return ot_admin_open(&cli->admin, cli->conf, &cli->err);
+    int rc = ot_admin_open(&cli->admin, cli->conf, &cli->err);
+    if (rc != 0)
+        return rc;
+    ot_patience_init(cli);
+    cli->admin->patience = &cli->patience;
+    return 0;
 }
 
 char *ot_cli_url_text(struct ot_cli *cli, const char *key)

@@ -76,9 +76,11 @@ struct ot_cli {
     struct outtray_error err;
     char fix[512];          /* the next thing to type after err; "": by code */
     struct ot_admin *admin; /* opened by ot_cli_admin */
-    int out_error;          /* errno of standard output; 0: fine */
-    bool progress;          /* there is a progress line on the terminal */
-    struct ot_buffer same;  /* of ot_cli_same */
+    struct ot_patience patience;
+    bool waits;            /* it has been told */
+    int out_error;         /* errno of standard output; 0: fine */
+    bool progress;         /* there is a progress line on the terminal */
+    struct ot_buffer same; /* of ot_cli_same */
     struct ot_cli_given *given;
     size_t ngiven;
     struct ot_cli_setting *set;
@@ -155,6 +157,9 @@ int ot_cli_misuse(struct ot_cli *, const char *fmt, ...) OUTTRAY_PRINTF(2, 3);
 void ot_cli_fix(struct ot_cli *, const char *fmt, ...) OUTTRAY_PRINTF(2, 3);
 /* Prints "outtray: VERB: text" and "try: …" of cli->err. */
 void ot_cli_print_error(struct ot_cli *, int code);
+/* While the verb goes on: what it waits for, and what would help (NULL: nothing
+ * is known to). */
+void ot_cli_tell(struct ot_cli *, const char *text, const char *fix);
 /* Refuses more or fewer arguments; max -1: any number. */
 int ot_cli_args(struct ot_cli *, int argc, int min, int max);
 /* The usual fix of a code; writes nothing if there is none. */

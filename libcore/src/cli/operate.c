@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/event_out.h"
+#include "cli/signals.h"
 #include "relay/apply.h"
 
 enum { APPLY_MS = 30000, CHUNK = 1000 };
@@ -123,6 +124,7 @@ static int send(struct ot_cli *cli, enum ot_verb verb, const int64_t *seqs,
     const char *subscription = ot_conf_text(cli->conf, "relay.subscription");
     size_t at = 0;
     int rc;
+    ot_cli_signals_careful(NULL, NULL);
     do {
         size_t some = n - at < CHUNK ? n - at : CHUNK;
         rc = cli->admin->ops->command(cli->admin, subscription, verb,
@@ -132,6 +134,9 @@ static int send(struct ot_cli *cli, enum ot_verb verb, const int64_t *seqs,
         if (n > CHUNK)
             ot_progress(cli, "%zu of %zu", at, n);
     } while (rc == 0 && at < n);
+    if (rc != 0 && at > CHUNK)
+        rc = ot_fail_context(&cli->err, rc, "after the first %zu of %zu",
+                             (at - 1) / CHUNK * CHUNK, n);
     return rc;
 }
 
@@ -139,7 +144,7 @@ static int send(struct ot_cli *cli, enum ot_verb verb, const int64_t *seqs,
  * out here. *applied: done already. */
 static int apply(struct ot_cli *cli, bool *applied)
 {
-    int rc = ot_relay_apply(cli->conf, APPLY_MS, &cli->err);
+    int rc = ot_relay_apply(cli->conf, APPLY_MS, &cli->patience, &cli->err);
     *applied = rc == 0;
     if (rc == OUTTRAY_E_LEASE_HELD) {
         ot_error_clear(&cli->err);

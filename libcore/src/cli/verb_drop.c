@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/signals.h"
 
 static int run(struct ot_cli *cli, int argc, char **argv)
 {
@@ -26,8 +27,10 @@ static int run(struct ot_cli *cli, int argc, char **argv)
                        "confirm it with --yes",
                        outbox, text, ot_events_word(events));
     }
-    if (!dry)
+    if (!dry) {
+        ot_cli_signals_careful(NULL, NULL);
         rc = cli->admin->ops->drop(cli->admin, false, &events, &cli->err);
+    }
     if (rc != 0)
         return rc;
     if (cli->json)
@@ -47,6 +50,7 @@ static const int codes[] = {
     OT_USUAL_CODES,
     OUTTRAY_E_STORE_PERMISSION,
     OUTTRAY_E_STORE_BUSY,
+    OUTTRAY_E_INTERRUPTED,
     0,
 };
 

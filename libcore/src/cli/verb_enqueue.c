@@ -113,6 +113,7 @@ static int insert(struct ot_cli *cli, const struct outtray_event *events,
                   size_t n)
 {
     const struct ot_admin_ops *ops = cli->admin->ops;
+    ot_cli_signals_careful(NULL, NULL);
     int rc = ops->begin(cli->admin, &cli->err);
     if (rc != 0)
         return rc;

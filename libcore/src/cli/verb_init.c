@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/signals.h"
 
 static int each_line(void *ctx, const char *line)
 {
@@ -47,6 +48,7 @@ static int run(struct ot_cli *cli, int argc, char **argv)
         rc = ot_cli_admin(cli);
     if (rc != 0)
         return rc;
+    ot_cli_signals_careful(NULL, NULL);
     rc = cli->admin->ops->init(cli->admin, &options, each_line, cli, &cli->err);
     if (rc == 0) {
         report(cli, true);
@@ -86,6 +88,7 @@ static const int codes[] = {
     OUTTRAY_E_STORE_PERMISSION,
     OUTTRAY_E_STORE_STANDBY,
     OUTTRAY_E_EXISTS,
+    OUTTRAY_E_INTERRUPTED,
     0,
 };
 

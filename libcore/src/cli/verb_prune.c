@@ -42,7 +42,8 @@ static int delete_all(struct pruning *pruning)
         int rc = cli->admin->ops->prune(cli->admin, &pruning->request, false,
                                         &reply, &cli->err);
         if (rc != 0)
-            return rc;
+            return ot_fail_context(&cli->err, rc, "after %s deleted events",
+                                   ot_number_text(pruning->deleted, deleted));
         pruning->deleted += reply.deleted;
         ot_progress(cli, "%s of %s", ot_number_text(pruning->deleted, deleted),
                     ot_number_text(pruning->total, total));

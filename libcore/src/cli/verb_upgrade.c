@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/signals.h"
 
 struct lines {
     struct ot_cli *cli;
@@ -65,6 +66,8 @@ static int run(struct ot_cli *cli, int argc, char **argv)
         return rc;
     if (cli->json)
         lines.all = json_array();
+    if (mode == OT_UPGRADE_RUN)
+        ot_cli_signals_careful(NULL, NULL);
     rc = cli->admin->ops->upgrade(cli->admin, mode, each_line, &lines,
                                   &cli->err);
     if (rc == 0)
@@ -80,11 +83,9 @@ static const struct ot_cli_option options[] = {
     {0},
 };
 static const int codes[] = {
-    OT_USUAL_CODES,
-    OUTTRAY_E_STORE_PERMISSION,
-    OUTTRAY_E_STORE_STANDBY,
-    OUTTRAY_E_STORE_VERSION,
-    0,
+    OT_USUAL_CODES,          OUTTRAY_E_STORE_PERMISSION,
+    OUTTRAY_E_STORE_STANDBY, OUTTRAY_E_STORE_VERSION,
+    OUTTRAY_E_INTERRUPTED,   0,
 };
 
 const struct ot_cli_verb ot_cli_verb_upgrade = {

@@ -42,10 +42,16 @@ static void apply_close(struct apply *apply)
     ot_loop_free(apply->loop);
 }
 
+/* How often somebody looks whether it was interrupted. */
+static const int64_t TICK_US = 250000;
+
 static int apply_run(struct apply *apply, int timeout_ms,
+                     const struct ot_patience *patience,
                      struct outtray_error *err)
 {
-    const int64_t deadline_us = ot_now_us() + (int64_t)timeout_ms * 1000;
+    const int64_t began_us = ot_now_us();
+    const int64_t deadline_us = began_us + (int64_t)timeout_ms * 1000;
+    int64_t look_us = began_us + OT_PATIENCE_US, now_us, until_us;
     const struct outtray_error *why;
     struct ot_driver driver;
     struct ot_fd fds[OT_DRIVER_FDS];
@@ -57,7 +63,16 @@ static int apply_run(struct apply *apply, int timeout_ms,
         if (driver.done ||
             (why->code != 0 && !outtray_error_retryable(why->code)))
             break;
-        if (ot_now_us() >= deadline_us) {
+        now_us = ot_now_us();
+        if (patience != NULL && patience->interrupted(patience->ctx))
+            return ot_fail(err, OUTTRAY_E_INTERRUPTED,
+                           "interrupted: the request is kept, and the next "
+                           "relay carries it out if it is not done yet");
+        if (patience != NULL && now_us >= look_us) {
+            patience->waits(patience->ctx, now_us - began_us);
+            look_us = began_us + (now_us - began_us) * 2;
+        }
+        if (now_us >= deadline_us) {
             if (why->code != 0)
                 break;
             return ot_fail(err, OUTTRAY_E_INTERRUPTED,
@@ -66,8 +81,9 @@ static int apply_run(struct apply *apply, int timeout_ms,
                            timeout_ms);
         }
         ot_loop_watch(apply->loop, fds, ot_driver_fds(&driver, fds));
-        ot_loop_wait(apply->loop, driver.wake_us < deadline_us ? driver.wake_us
-                                                               : deadline_us);
+        until_us = patience != NULL ? now_us + TICK_US : deadline_us;
+        ot_loop_wait(apply->loop,
+                     driver.wake_us < until_us ? driver.wake_us : until_us);
     }
     if (why->code == 0)
         return 0;
@@ -77,13 +93,14 @@ static int apply_run(struct apply *apply, int timeout_ms,
 }
 
 int ot_relay_apply(const struct outtray_conf *conf, int timeout_ms,
+                   const struct ot_patience *patience,
                    struct outtray_error *err)
 {
     struct apply apply = {NULL, NULL, NULL};
     int rc = apply_open(&apply, conf, err);
 
     if (rc == 0)
-        rc = apply_run(&apply, timeout_ms, err);
+        rc = apply_run(&apply, timeout_ms, patience, err);
     apply_close(&apply);
     return rc;
 }

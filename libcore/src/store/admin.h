@@ -157,8 +157,23 @@ struct ot_admin_ops {
                struct outtray_error *err);
 };
 
+/* What happens while a call that changes something waits for the database. Both
+ * are called on its thread, and neither makes use of the same ot_admin. */
+struct ot_patience {
+    /* It has waited for so long; called again after twice the time. */
+    void (*waits)(void *ctx, int64_t for_us);
+    /* Shall it give up? What was not committed is then cancelled, and the call
+     * returns E_INTERRUPTED with what is known of the rest. */
+    bool (*interrupted)(void *ctx);
+    void *ctx;
+};
+
+/* When waits is called first. */
+static const int64_t OT_PATIENCE_US = 3000000;
+
 struct ot_admin {
     const struct ot_admin_ops *ops;
+    const struct ot_patience *patience; /* NULL: it waits in silence */
 };
 
 int ot_admin_open(struct ot_admin **out, const struct outtray_conf *conf,

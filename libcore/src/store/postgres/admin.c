@@ -15,10 +15,14 @@
 /* --- connecting ---------------------------------------------------------- */
 
 /* NOTICEs ("schema exists, skipping") are for nobody. */
-static void drop_notice(void *ctx, const PGresult *result)
+static void hear_notice(void *ctx, const PGresult *result)
 {
-    (void)ctx;
-    (void)result;
+    struct ot_pga *a = ctx;
+    const char *severity =
+        PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    if (severity != NULL && strcmp(severity, "WARNING") == 0)
+        a->warned = true;
 }
 
 static void admin_close(struct ot_admin *base)
@@ -65,7 +69,7 @@ static int admin_open(struct ot_admin **out, const struct outtray_conf *conf,
     }
     snprintf(a->where, sizeof(a->where), "%s:%s/%s", PQhost(a->c), PQport(a->c),
              PQdb(a->c));
-    PQsetNoticeReceiver(a->c, drop_notice, NULL);
+    PQsetNoticeReceiver(a->c, hear_notice, a);
     *out = &a->base;
     return 0;
 }
@@ -124,6 +128,16 @@ static int explain(const struct ot_pga *a, const PGresult *result,
     return cause.code;
 }
 
+/* Without a COMMIT the server keeps nothing. */
+static int interrupted(const struct ot_pga *a, const char *what,
+                       struct outtray_error *err)
+{
+    return ot_fail(err, OUTTRAY_E_INTERRUPTED,
+                   "interrupted while it waited to %s of outbox \"%s\": this "
+                   "changed nothing",
+                   what, a->outbox);
+}
+
 /* Takes the result over. */
 static int finish(struct ot_pga *a, PGresult *result, const char *what,
                   PGresult **out, struct outtray_error *err)
@@ -132,7 +146,8 @@ static int finish(struct ot_pga *a, PGresult *result, const char *what,
     int rc = 0;
 
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
-        rc = explain(a, result, what, err);
+        rc = a->cancelled ? interrupted(a, what, err)
+                          : explain(a, result, what, err);
     if (rc != 0 || out == NULL)
         PQclear(result);
     else
@@ -150,7 +165,8 @@ int ot_pga_run(struct ot_pga *a, const char *sql, const char *what,
         *out = NULL;
     ot_pga_expand(a, sql, &text);
     rc = text.failed ? ot_fail_nomem(err)
-                     : finish(a, PQexec(a->c, text.p), what, out, err);
+                     : finish(a, ot_pga_answer(a, PQsendQuery(a->c, text.p)),
+                              what, out, err);
     ot_buffer_free(&text);
     return rc;
 }
@@ -171,12 +187,12 @@ int ot_pga_run_with(struct ot_pga *a, const char *sql,
         texts[i] = values[i].text;
     }
     ot_pga_expand(a, sql, &text);
-    rc =
-        text.failed
-            ? ot_fail_nomem(err)
-            : finish(a,
-                     PQexecParams(a->c, text.p, n, types, texts, NULL, NULL, 0),
-                     what, out, err);
+    rc = text.failed
+             ? ot_fail_nomem(err)
+             : finish(a,
+                      ot_pga_answer(a, PQsendQueryParams(a->c, text.p, n, types,
+                                                         texts, NULL, NULL, 0)),
+                      what, out, err);
     ot_buffer_free(&text);
     return rc;
 }
@@ -218,6 +234,7 @@ static int begin(struct ot_pga *a, enum ot_pga_tx kind, int64_t pause_ms,
     if (a->open)
         return ot_fail(err, OUTTRAY_E_MISUSE,
                        "a transaction is open: end it first");
+    a->writes = kind == OT_PGA_WRITE || kind == OT_PGA_SCHEMA;
     ot_buffer_printf(&sql,
                      "%s"
                      "SET LOCAL search_path = pg_catalog, pg_temp; "
@@ -243,16 +260,40 @@ int ot_pga_begin(struct ot_pga *a, enum ot_pga_tx kind,
     return begin(a, kind, a->network_ms * 2, err);
 }
 
+/* Whoever interrupts a COMMIT has to be told what became of it. A server that is
+ * told to wait for no standby commits, and warns. */
+static int commit(struct ot_pga *a, PGresult **result,
+                  struct outtray_error *err)
+{
+    int rc;
+
+    a->warned = false;
+    rc = ot_pga_run(a, "COMMIT", "commit the transaction", result, err);
+    if (rc != 0 && a->silent)
+        return ot_fail(err, OUTTRAY_E_INTERRUPTED,
+                       "interrupted while the database committed, and it does "
+                       "not answer: whether it is done is not known");
+    if (rc != 0 || !a->cancelled || !a->warned)
+        return rc;
+    PQclear(*result);
+    return ot_fail(err, OUTTRAY_E_INTERRUPTED,
+                   "interrupted while the commit waited for a synchronous "
+                   "standby: it is done, but no standby has it yet, and a "
+                   "failover to one would undo it");
+}
+
 int ot_pga_end(struct ot_pga *a, int rc, struct outtray_error *err)
 {
     PGresult *result;
 
+    if (rc == 0 && a->cancelled)
+        rc = interrupted(a, "commit a change", err);
     if (rc != 0) {
         (void)ot_pga_run(a, "ROLLBACK", "roll back", NULL, NULL);
         return rc;
     }
     ot_crash_point("postgres.commit");
-    rc = ot_pga_run(a, "COMMIT", "commit the transaction", &result, err);
+    rc = commit(a, &result, err);
     ot_crash_point("postgres.committed");
     if (rc != 0)
         return rc;
@@ -389,10 +430,11 @@ static int send(struct ot_pga *a, const struct outtray_statement *s,
         lengths[i] = (int)p->value.n;
         formats[i] = 1;
     }
-    return finish(a,
-                  PQexecParams(a->c, s->sql, (int)s->nparams, types, values,
-                               lengths, formats, 0),
-                  "write to the log", NULL, err);
+    return finish(
+        a,
+        ot_pga_answer(a, PQsendQueryParams(a->c, s->sql, (int)s->nparams, types,
+                                           values, lengths, formats, 0)),
+        "write to the log", NULL, err);
 }
 
 static int admin_enqueue(struct ot_admin *base,
@@ -440,8 +482,8 @@ static int admin_sql(struct ot_admin *base, const char *sql, char *cell,
 {
     struct ot_pga *a = ot_pga(base);
     PGresult *result;
-    int rc = finish(a, PQexec(a->c, sql), "run a statement beside the tables",
-                    &result, err);
+    int rc = finish(a, ot_pga_answer(a, PQsendQuery(a->c, sql)),
+                    "run a statement beside the tables", &result, err);
 
     if (cell != NULL && size != 0)
         snprintf(cell, size, "%s",

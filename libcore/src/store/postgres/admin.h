@@ -19,9 +19,14 @@ struct ot_pga {
     struct ot_admin base;
     PGconn *c;
     char where[256];
-    char *outbox;             /* checked: quoted it needs no escape */
-    bool open;                /* between begin and end */
-    bool strict;              /* ordering of what is enqueued here */
+    char *outbox;     /* checked: quoted it needs no escape */
+    bool open;        /* between begin and end */
+    bool writes;      /* the transaction that is open */
+    bool warned;      /* by the server, since COMMIT was sent */
+    bool cancelled;   /* interrupted: the server was asked to stop … */
+    bool silent;      /* … and did not answer */
+    int64_t leave_us; /* until when it may */
+    bool strict;      /* ordering of what is enqueued here */
     size_t max_payload_bytes; /* likewise */
     int64_t timeout_ms;       /* of one statement */
     int64_t network_ms;       /* of silence */
@@ -65,6 +70,10 @@ struct ot_pga_value {
 int ot_pga_run_with(struct ot_pga *, const char *sql,
                     const struct ot_pga_value *values, int n, const char *what,
                     PGresult **out, struct outtray_error *err);
+
+/* A statement was sent (1, as PQsendQuery has it): its last result, as PQexec
+ * has it, or NULL. Meanwhile there is patience (admin_wait.c). */
+PGresult *ot_pga_answer(struct ot_pga *, int sent);
 
 /* Text with every {{outbox}} replaced by the quoted schema. */
 void ot_pga_expand(const struct ot_pga *, const char *sql,
