@@ -175,22 +175,48 @@ static void full_disk(const char *const *settings)
 
 static const char *const synced[] = {"sink.fsync=true", NULL};
 
-/* A line that another relay is writing just now is no half of one. */
+/* A line that another relay is writing just now is no half of one: it is waited
+ * for. */
 static void test_shared(void **state)
 {
-    static const char half[] = "{\"id\":\"2\",\"ord";
+    static const char half[] = "{\"id\":\"2\",\"ord", rest[] = "er\":\"1\"}\n";
     (void)state;
     write_file(half);
     int fd = open(path, O_RDWR | O_APPEND);
     assert_true(fd >= 0 && flock(fd, LOCK_SH) == 0);
     struct rig *r = open_path(path, NULL);
     rig_event(r, "orders", "k", "1");
-    rig_run(r, 1, 5000);
+    rig_submit(r, 1);
+    assert_false(rig_wait(r, 1, 300));
+    assert_int_equal(write(fd, rest, sizeof(rest) - 1), sizeof(rest) - 1);
+    assert_int_equal(flock(fd, LOCK_UN), 0);
+    assert_true(rig_wait(r, 1, 5000));
     assert_int_equal(r->outcome[OT_OK], 1);
-    assert_memory_equal(read_file(), half, sizeof(half) - 1);
+    assert_int_equal(whole_lines(read_file()), 2);
     /* It keeps no lock when it has written. */
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
     close(fd);
+    rig_close(r);
+}
+
+/* Another relay died in the middle of a line, while this one has the file open:
+ * the next line does not become the end of it. */
+static void test_shared_with_the_dead(void **state)
+{
+    static const char half[] = "{\"id\":\"2\",\"ord";
+    (void)state;
+    unlink(path);
+    struct rig *r = open_path(path, NULL);
+    add_numbered(r, 3);
+    for (size_t n = 1; n <= 3; n++) {
+        rig_submit(r, 1);
+        assert_true(rig_wait(r, n, 5000));
+        assert_int_equal(whole_lines(read_file()), n);
+        int fd = open(path, O_WRONLY | O_APPEND);
+        assert_int_equal(write(fd, half, sizeof(half) - 1), sizeof(half) - 1);
+        close(fd);
+    }
+    assert_int_equal(r->outcome[OT_OK], 3);
     rig_close(r);
 }
 
@@ -350,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_line),
         cmocka_unit_test(test_torn),
         cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared_with_the_dead),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_full_and_closed),
         cmocka_unit_test(test_pipe_synced),

@@ -30,6 +30,7 @@ struct ot_writer {
     int fd;
     bool made; /* its folder is not synced yet */
     bool regular;
+    int64_t end; /* where the last line ended; -1: not known */
 };
 
 static void release(struct ot_writer *w)
@@ -95,18 +96,13 @@ static int64_t whole_lines(int fd, int64_t size)
     return 0;
 }
 
-/* Who writes shares the file, who takes something away has it alone: relays of
- * several subscriptions may write one. */
-static void share(int fd)
+/* Relays of several subscriptions may write one file: one at a time, so that
+ * each finds the end of it as somebody left it, alive or dead. Where nothing can
+ * be locked they write all the same. */
+static void lock(int fd)
 {
-    flock(fd, LOCK_SH);
-}
-
-/* Does nobody else write now? That is not waited for: a writer may be stopped.
- * True where nothing can be locked. Ends with unlock. */
-static bool alone(int fd)
-{
-    return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    while (flock(fd, LOCK_EX) != 0 && errno == EINTR)
+        continue;
 }
 
 static void unlock(int fd)
@@ -165,11 +161,6 @@ static int open_file(struct ot_writer *w)
         return errno;
     struct stat st;
     int e = fstat(fd, &st) != 0 ? errno : 0;
-    /* Where somebody writes just now, the line is whole in a moment. */
-    if (e == 0 && S_ISREG(st.st_mode) && alone(fd)) {
-        e = repair(fd);
-        unlock(fd);
-    }
     if (e == 0 && w->made && w->sync)
         e = sync_folder(w->path);
     if (e != 0) {
@@ -179,6 +170,7 @@ static int open_file(struct ot_writer *w)
     w->made = false;
     w->fd = fd;
     w->regular = S_ISREG(st.st_mode);
+    w->end = -1;
     return 0;
 }
 
@@ -205,24 +197,29 @@ static size_t last_end(const char *p, size_t n)
 }
 
 /* The file must never keep half a line in its middle: take the half away now,
- * or leave it to the repair that opening does. */
+ * or leave it to whoever writes next. */
 static void cut_tail(struct ot_writer *w, int64_t start, size_t written,
                      size_t whole)
 {
     struct stat st;
     if (written == whole)
         return;
-    if (!w->regular || !alone(w->fd) || fstat(w->fd, &st) != 0 ||
+    if (!w->regular || fstat(w->fd, &st) != 0 ||
         st.st_size != start + (int64_t)written ||
         ftruncate(w->fd, start + (int64_t)whole) != 0)
         close_file(w);
+}
+
+static int64_t file_end(const struct ot_writer *w)
+{
+    return w->regular ? (int64_t)lseek(w->fd, 0, SEEK_END) : 0;
 }
 
 static void write_lines(struct ot_writer *w, struct ot_written *r)
 {
     const struct ot_buffer *text = &w->text;
     int e = 0;
-    int64_t start = w->regular ? (int64_t)lseek(w->fd, 0, SEEK_END) : 0;
+    int64_t start = file_end(w);
     size_t written = 0;
     while (written < text->n) {
         ot_crash_point("file.write");
@@ -249,6 +246,7 @@ static void write_lines(struct ot_writer *w, struct ot_written *r)
         close_file(w);
         return;
     }
+    w->end = start + (int64_t)whole;
     /* Behind the sync: it may close the file. */
     cut_tail(w, start, written, whole);
 }
@@ -264,8 +262,14 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         return;
     }
     if (w->regular)
-        share(w->fd);
-    write_lines(w, r);
+        lock(w->fd);
+    /* Somebody else wrote since, and may have died in the middle of a line. */
+    if (w->regular && file_end(w) != w->end)
+        e = repair(w->fd);
+    if (e == 0)
+        write_lines(w, r);
+    else
+        fault(r, e, "cannot mend", w->path, ot_writer_advice(e));
     if (w->regular && w->fd >= 0)
         unlock(w->fd);
 }
