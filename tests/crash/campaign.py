@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from lateness import Promise
+from lateness import Patience
 
 ROOT = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
 LONG = bool(os.environ.get("OUTTRAY_TEST_LONG"))
@@ -50,7 +50,7 @@ class Dead(Exception):
     pass
 
 
-def awaits_end(relay, what, seconds=30):
+def awaits_end(relay, what, seconds=120):
     """It must die by itself, of the signal."""
     try:
         status = relay.popen.wait(seconds)
@@ -114,7 +114,10 @@ class Pack:
             self.pauses += 1
             return
         else:
-            victim.stop(20)
+            ended = victim.stop(20, status=None)
+            # Before it has opened what it needs a signal ends it at once.
+            early = ended.status == 128 + signal.SIGTERM and not ended.stderr
+            assert early or ended.status == 0, str(ended)
             self.ends += 1
         self.relays.remove(victim)
         self.relays.append(self.start())
@@ -161,7 +164,7 @@ def go_on(pack, seconds=60):
 
 
 def until(condition, seconds=20, what="it"):
-    promise = Promise(seconds)
+    patience = Patience(seconds)
     while not condition():
-        assert not promise.broken(), f"{what}: not in time: {promise}"
+        assert not patience.broken(), f"{what}: not in time: {patience}"
         time.sleep(0.02)

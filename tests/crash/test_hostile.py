@@ -151,7 +151,7 @@ def play(shop, make, faults, n, relays):
     )
 
 
-@pytest.mark.timeout(3600 if campaign.LONG else 300)
+@pytest.mark.timeout(3600 if campaign.LONG else 900)
 def test_servers_that_die(shop):
     shop = shop("postgres")
     faults = campaign.faults_of(Servers)
@@ -169,7 +169,7 @@ def bouncer(server):
     shutil.rmtree(folder)
 
 
-@pytest.mark.timeout(3600 if campaign.LONG else 300)
+@pytest.mark.timeout(3600 if campaign.LONG else 900)
 def test_networks_that_break(shop, bouncer):
     shop = shop("postgres")
     proxies, url = shop.broker.proxies(0)

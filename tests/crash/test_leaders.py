@@ -96,7 +96,7 @@ class Leaders:
 SHORT = ["leader_frozen", "leader_killed"]
 
 
-@pytest.mark.timeout(1800 if campaign.LONG else 300)
+@pytest.mark.timeout(1800 if campaign.LONG else 900)
 def test_leaders_that_change(server, pair, program):
     mortal.revive(server, pair)
     shop = Shop(server, pair, program())

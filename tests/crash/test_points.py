@@ -74,7 +74,7 @@ def provoke(shop, relay, point):
     if point.startswith(("release.", "end.")):
         relay.send(signal.SIGTERM)
     elif point.startswith("abandon."):
-        for _ in range(4):
+        for _ in range(10):
             shop.moved(relay)
             if dies_of_a_long_sleep(shop, relay):
                 break
@@ -110,7 +110,7 @@ def die_in_turn(shop, deaths):
     print(f"{len(deaths)} kills at points: {tally}")
 
 
-@pytest.mark.timeout(1800 if campaign.LONG else 400)
+@pytest.mark.timeout(1800 if campaign.LONG else 900)
 @pytest.mark.parametrize("store", ["postgres", "sqlite"])
 def test_a_relay_that_dies_at_any_point(shop, store):
     deaths = plan(store)

@@ -13,7 +13,7 @@ SHORT = [("postgres", 2, 25), ("postgres", 5, 25), ("sqlite", 2, 25)]
 LONG = [("postgres", 2, 200), ("postgres", 5, 200), ("sqlite", 2, 200)]
 
 
-@pytest.mark.timeout(1800 if campaign.LONG else 300)
+@pytest.mark.timeout(1800 if campaign.LONG else 900)
 @pytest.mark.parametrize("store, size, kills", LONG if campaign.LONG else SHORT)
 def test_relays_that_die_at_random(shop, store, size, kills):
     seed = random.randrange(1 << 32)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_models():
     run = pathlib.Path(__file__).with_name("run.sh")
     done = subprocess.run([run], capture_output=True, text=True)

@@ -283,7 +283,8 @@ def long_statement(case):
     time.sleep(1)
     before = case.backends()
     for _ in locked(case, "event", 8):
-        assert case.backends() == before
+        # For a moment there is one more, which asks what the others do.
+        assert set(before) <= set(case.backends())
         yield
 
 

@@ -32,7 +32,7 @@ def start(program, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_many_schedules(quick):
     """Two processes, other seeds each: nothing is broken, and every state of
     the protocol is reached."""
@@ -46,7 +46,7 @@ def test_many_schedules(quick):
         assert child.returncode == 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_with_sanitizers():
     """Fewer, and each block of memory is watched."""
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BUILD"]) / "tests/sim"

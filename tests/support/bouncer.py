@@ -63,7 +63,7 @@ class Bouncer:
         )
         child.returncode = 0  # looked after through Process, not Popen
         self.process = Process(child.pid)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 self.tell("SHOW VERSION")
@@ -85,7 +85,7 @@ class Bouncer:
 
     def kill(self):
         self.process.send(9)
-        assert self.process.wait(5)
+        assert self.process.wait(60)
 
     def stop(self):
         if self.process is not None:

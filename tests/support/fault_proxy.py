@@ -175,7 +175,7 @@ class FaultProxy:
         self.cut()
         self._call(lambda: None)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     # --- for all connections ------------------------------------------------
@@ -228,7 +228,7 @@ class FaultProxy:
 
         if self._loop.is_closed():
             return None
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(60)
 
     def _listen(self):
         if self._listener is not None:

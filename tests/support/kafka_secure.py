@@ -190,4 +190,4 @@ def right(user, operation, topic, search=False):
 
 def wait(futures):
     for future in futures.values():
-        future.result(20)
+        future.result(120)

@@ -121,7 +121,7 @@ class Node:
         """Until it has said for the `starts`th time that it is up: that its
         port is open says too little."""
         running = self.process
-        end = time.monotonic() + 90
+        end = time.monotonic() + 180
         while self.starts() < starts:
             if not running.alive() or time.monotonic() > end:
                 running.stop(signal.SIGKILL)
@@ -142,7 +142,7 @@ class Node:
     def kill(self):
         if self.process:
             self.process.send(signal.SIGKILL)
-            self.process.wait(5)
+            self.process.wait(60)
 
     def pause(self):
         if self.process:

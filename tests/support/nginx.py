@@ -43,7 +43,7 @@ class Nginx:
             cwd=self.folder,
             env=self.environment,
         )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
@@ -56,7 +56,7 @@ class Nginx:
     def stop(self):
         self.process.send_signal(signal.SIGQUIT)
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -162,7 +162,7 @@ class Postgres:
             one.send(signum)
         if signum == signal.SIGKILL:
             for one in tree:
-                one.wait(5)
+                one.wait(60)
 
     def _bin(self):
         if self.version == "system":
@@ -283,7 +283,7 @@ class Postgres:
         child.returncode = 0  # looked after through Process, not Popen
         running = Process(child.pid)
         running.save(self.folder / "pid")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while running.alive():
             try:
                 lines = pid_file.read_text().splitlines()

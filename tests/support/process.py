@@ -93,7 +93,7 @@ class Process:
             time.sleep(0.01)
         return True
 
-    def stop(self, signum=signal.SIGTERM, seconds=20):
+    def stop(self, signum=signal.SIGTERM, seconds=60):
         """Ask with `signum`, insist with SIGKILL."""
         tree = self.tree()
         self.send(signal.SIGCONT)
@@ -101,7 +101,7 @@ class Process:
         if not self.wait(seconds):
             for process in tree:
                 process.send(signal.SIGKILL)
-            self.wait(5)
+            self.wait(60)
 
     def save(self, path):
         path.write_text(f"{self.pid} {self.started}\n")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from lateness import Promise
+from lateness import Patience, Promise
 
 
 class Result:
@@ -67,9 +67,9 @@ class Running:
 
     def kill(self):
         self.popen.kill()
-        return self.popen.wait(10)
+        return self.popen.wait(60)
 
-    def wait(self, seconds=30, status=None):
+    def wait(self, seconds=120, status=None):
         """Wait for its end; checks its exit status if one is given."""
         result = Result(
             self.command, self.popen.wait(seconds), self.stdout, self.stderr
@@ -79,7 +79,7 @@ class Running:
 
     def stop(self, seconds=15, status=0):
         """SIGTERM, and the status it should end with within so many seconds."""
-        promise = Promise(seconds)
+        promise = Promise(seconds, others=3)
         if self.alive():
             self.send(signal.SIGTERM)
         result = self.wait(seconds + 60, status)
@@ -89,14 +89,14 @@ class Running:
     def wait_for(self, condition, seconds=20):
         """Until condition() is true; returns what it returned. Fails if the
         program ends meanwhile."""
-        promise = Promise(seconds)
+        patience = Patience(seconds)
         while True:
             ended = not self.alive()
             value = condition()
             if value:
                 return value
             assert not ended, f"it ended\n{self.wait()}"
-            assert not promise.broken(), f"not in time: {promise}\n{self.stderr}"
+            assert not patience.broken(), f"not in time: {patience}\n{self.stderr}"
             time.sleep(0.02)
 
 
@@ -112,7 +112,7 @@ class Program:
     def environment(self, env=None):
         return {**os.environ, **self.env, **(env or {})}
 
-    def run(self, *arguments, status=0, stdin=None, env=None, seconds=60):
+    def run(self, *arguments, status=0, stdin=None, env=None, seconds=180):
         """Run to the end, and check its exit status (None: whatever)."""
         command = [self.path, *map(str, arguments)]
         if isinstance(stdin, str):
@@ -178,5 +178,5 @@ def on_terminal(program, *words, env=None, stdin=None):
             break
         seen += piece
     os.close(leader)
-    assert run.wait(20) == 0, seen
+    assert run.wait(120) == 0, seen
     return seen.decode().replace("\r\n", "\n")

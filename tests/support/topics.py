@@ -4,6 +4,8 @@ import contextlib
 import os
 import time
 
+from lateness import Patience
+
 
 class Topics:
     def __init__(self, bootstrap):
@@ -23,7 +25,7 @@ class Topics:
         new = NewTopic(name, partitions, replicas, config=config)
         admin = self.admin()  # lives until the futures are done
         for future in admin.create_topics([new]).values():
-            future.result(30)
+            future.result(120)
         return name
 
     def ready(self, topic, seconds=60):
@@ -32,8 +34,8 @@ class Topics:
 
         settings = {"bootstrap.servers": self.bootstrap, "group.id": "ready"}
         consumer = Consumer(settings)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        patience = Patience(seconds)
+        while not patience.broken():
             try:
                 known = consumer.list_topics(topic, 10).topics[topic].partitions
                 for number in known:
@@ -70,7 +72,7 @@ class Topics:
         are there now, or the first `count` that arrive in time."""
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-        end = time.monotonic() + seconds
+        patience = Patience(seconds)
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -80,13 +82,13 @@ class Topics:
             }
         )
         try:
-            known = consumer.list_topics(topic, 10).topics[topic].partitions
+            known = consumer.list_topics(topic, 120).topics[topic].partitions
             parts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in known]
             if count is None:
-                count = sum(self._length(consumer, part, end) for part in parts)
+                count = sum(self._length(consumer, part, patience) for part in parts)
             consumer.assign(parts)
             found = []
-            while len(found) < count and time.monotonic() < end:
+            while len(found) < count and not patience.broken():
                 for message in consumer.consume(min(count - len(found), 10000), 0.2):
                     assert message.error() is None, message.error()
                     found.append(message)
@@ -99,7 +101,7 @@ class Topics:
         return [message.value() for message in self.read(topic, count, seconds)]
 
     @staticmethod
-    def _length(consumer, part, end):
+    def _length(consumer, part, patience):
         """Messages in a partition; a new one has no leader for a moment."""
         from confluent_kafka import KafkaException
 
@@ -108,6 +110,6 @@ class Topics:
                 low, high = consumer.get_watermark_offsets(part, 5)
                 return high - low
             except KafkaException:
-                if time.monotonic() > end:
+                if patience.broken():
                     raise
                 time.sleep(0.1)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 import psycopg
-from lateness import Promise
+from lateness import Patience
 
 TABLES = """
 CREATE TABLE ledger (key text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
@@ -111,10 +111,14 @@ class Traffic:
     def stop(self):
         self.ending.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(120)
 
-    def run(self, seconds):
-        time.sleep(seconds)
+    def run(self, rounds):
+        """Wait for so many transactions."""
+        patience = Patience(60)
+        while self.rounds < rounds:
+            assert not patience.broken(), f"{self.rounds} transactions: {patience}"
+            time.sleep(0.02)
 
     def _write(self, seed):
         dice = random.Random(seed)
@@ -181,15 +185,15 @@ class Traffic:
 
     def drained(self, seconds=60):
         """Wait until nothing is left; how long that took."""
-        promise = Promise(seconds)
+        patience = Patience(seconds)
         left = None
-        while not promise.broken():
+        while not patience.broken():
             with contextlib.suppress(psycopg.Error, sqlite3.Error):
                 left = self.left()
                 if left == 0:
-                    return promise.took()
+                    return patience.took()
             time.sleep(0.05)
-        raise AssertionError(f"{left} events are left after {promise}")
+        raise AssertionError(f"{left} events are left after {patience}")
 
     def tally(self, kafka):
         return Tally(self.truth(), kafka.read(self.topic, seconds=300))
