@@ -32,7 +32,7 @@
 #include "relay/options.h"
 #include "steps_sink.h"
 
-#define PATIENCE_US INT64_C(20000000)
+#define PATIENCE_US INT64_C(60000000)
 #define LINE        8192
 
 struct steps {

@@ -173,7 +173,7 @@ class Permutation:
         elif verb == "disconnect":
             peer = next(p for a, p in self.peers.items() if a.name == words[0])
             for pid in peer.pids(world):
-                world.query(f"SELECT pg_terminate_backend({pid}, 5000)")
+                world.query(f"SELECT pg_terminate_backend({pid}, 50000)")
         elif verb == "kill":
             world.kill_backend(world.session(words[0]).pid)
             self._forget_sessions()

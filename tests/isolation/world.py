@@ -10,7 +10,7 @@ import time
 
 from psycopg import pq
 
-PATIENCE = 20
+PATIENCE = 90
 STEPS = "tests/isolation_relay_steps"
 counts = {"specs": set(), "permutations": 0}
 
@@ -41,7 +41,7 @@ class Session:
         end = time.monotonic() + PATIENCE
         options = f"{self.url}?application_name={self.name}"
         if self.name == "isolation":
-            options += "&options=-c%20statement_timeout%3D20s"
+            options += "&options=-c%20statement_timeout%3D60s"
         while True:
             self.connection = pq.PGconn.connect(options.encode())
             if self.connection.status == pq.ConnStatus.OK:
@@ -100,7 +100,7 @@ class Session:
 
     def renew(self, world):
         """A new connection; whatever the old one was doing is over."""
-        world.query(f"SELECT pg_terminate_backend({self.pid}, 10000)")
+        world.query(f"SELECT pg_terminate_backend({self.pid}, 60000)")
         self.close()
         self.open()
 

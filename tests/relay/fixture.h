@@ -21,7 +21,7 @@
 #include "relay/apply.h"
 #include "store/admin.h"
 
-#define PATIENCE_US 20000000
+#define PATIENCE_US 60000000
 
 struct fixture {
     char dir[64];

@@ -127,12 +127,15 @@ static void stops_in_the_middle(void **state)
 {
     struct fixture *fixture = *state;
     struct outtray_batch_limits ten = {.max_events = 10};
-    struct outtray_relay *relay = open_relay(fixture);
+    struct outtray_relay *relay;
     struct outtray_batch *batch, *none;
     struct outtray_relay_stats stats;
     int64_t begun_us;
     int rc;
 
+    set(fixture, "relay.stop_soft_ms", "60s");
+    set(fixture, "relay.stop_hard_ms", "80s");
+    relay = open_relay(fixture);
     enqueue(fixture, 1, 1000);
     batch = next_batch(fixture, relay, &ten);
     assert_int_equal(outtray_batch_size(batch), 10);
@@ -150,7 +153,7 @@ static void stops_in_the_middle(void **state)
     while ((rc = outtray_relay_step(relay, 1000, &fixture->err)) == 1)
         continue;
     assert_int_equal(rc, 0);
-    assert_true(ot_now_us() - begun_us < 4000000); /* not the deadlines */
+    assert_true(ot_now_us() - begun_us < 30000000); /* not the deadlines */
     outtray_relay_stats(relay, &stats);
     assert_int_equal(stats.position, 6);
     outtray_relay_close(relay);

@@ -94,7 +94,8 @@ def gateway(tmp_path, outtray):
             outtray.run("init", "--store", f"sqlite:{path}")
         folder = tmp_path / f"nginx{len(made)}"
         folder.mkdir()
-        options = {"store": f"sqlite://{path}", **options}
+        # Who does not test it must not wait in vain for a slow disk.
+        options = {"store": f"sqlite://{path}", "timeout": 60, **options}
         values = of_gateway(options, workers, phases)
         made.append(start(folder, "gateway.conf", values))
         return made[-1]

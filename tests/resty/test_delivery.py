@@ -43,7 +43,7 @@ class Clients:
             raise
 
     def ask_all(self, rng):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
         while True:
             with self.lock:
                 n = next(self.waiting, None)
@@ -77,7 +77,7 @@ def harm(nginx, clients):
 
 def wait_for_the_end_of_transactions(query):
     """What a killed worker left behind is over once the server notices."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     open_ones = (
         "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND "
         "backend_type = 'client backend' AND application_name = '' AND "

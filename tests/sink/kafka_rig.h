@@ -95,7 +95,7 @@ static inline int stop(void **state)
 
 static inline void end_admin(rd_kafka_queue_t *queue)
 {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 120000);
     assert_non_null(event);
     if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
         fail_msg("%s", rd_kafka_event_error_string(event));
@@ -141,8 +141,8 @@ static inline void ask_for_topic(struct broker *b, const char *name)
 {
     const struct rd_kafka_metadata *md = NULL;
     rd_kafka_topic_t *topic = rd_kafka_topic_new(b->client, name, NULL);
-    for (int i = 0; i < 100; i++) {
-        assert_int_equal(rd_kafka_metadata(b->client, 0, topic, &md, 10000), 0);
+    for (int i = 0; i < 1500; i++) {
+        assert_int_equal(rd_kafka_metadata(b->client, 0, topic, &md, 60000), 0);
         bool there = md->topic_cnt == 1 && md->topics[0].err == 0;
         rd_kafka_metadata_destroy(md);
         if (there)
@@ -157,7 +157,7 @@ static inline void ask_for_topic(struct broker *b, const char *name)
 static inline void wait_for_leaders(struct broker *b, const char *name, int n)
 {
     int64_t low, high;
-    for (int partition = 0, i = 0; partition < n && i < 500; i++) {
+    for (int partition = 0, i = 0; partition < n && i < 3000; i++) {
         if (rd_kafka_query_watermark_offsets(b->client, name, partition, &low,
                                              &high, 10000) == 0)
             partition++;
@@ -203,7 +203,7 @@ static inline size_t consume(struct broker *b, const char *topic,
             RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(rk, list);
     rd_kafka_topic_partition_list_destroy(list);
-    int64_t until_us = ot_now_us() + 20000000;
+    int64_t until_us = ot_now_us() + 60000000;
     while (n < expected && ot_now_us() < until_us) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, 200);
         if (m == NULL)
@@ -211,7 +211,7 @@ static inline size_t consume(struct broker *b, const char *topic,
         if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             each(ctx, m);
             n++;
-            until_us = ot_now_us() + 4000000; /* then it is quiet */
+            until_us = ot_now_us() + 8000000; /* then it is quiet */
         }
         rd_kafka_message_destroy(m);
     }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "sink/sink.h"
+#include "support/lateness.h"
 
 struct rig_event {
     struct ot_event event; /* its slices are owned */
@@ -221,8 +222,10 @@ static inline void rig_turn(struct rig *r, int wait_ms)
         ;
 }
 
-/* Until n events are done in all; false: they are not after that time. */
-static inline bool rig_wait(struct rig *r, size_t n, int ms)
+/* Who waits for what must come has patience: a slow machine takes longer. */
+enum { RIG_PATIENCE = 12 };
+
+static inline bool rig_wait_exactly(struct rig *r, size_t n, int ms)
 {
     int64_t until_us = ot_now_us() + (int64_t)ms * 1000;
     while (r->done < n && ot_now_us() < until_us)
@@ -230,10 +233,22 @@ static inline bool rig_wait(struct rig *r, size_t n, int ms)
     return r->done >= n;
 }
 
+/* Until n events are done in all; false: they are not after that time. */
+static inline bool rig_wait(struct rig *r, size_t n, int ms)
+{
+    return rig_wait_exactly(r, n, ms * RIG_PATIENCE);
+}
+
+/* n events are never done, or not before that time. */
+static inline void rig_waits_in_vain(struct rig *r, size_t n, int ms)
+{
+    assert_false(rig_wait_exactly(r, n, ms));
+}
+
 /* Everything there is, in batches, and all of it done. */
 static inline void rig_run(struct rig *r, size_t batch, int ms)
 {
-    int64_t until_us = ot_now_us() + (int64_t)ms * 1000;
+    int64_t until_us = ot_now_us() + (int64_t)ms * 1000 * RIG_PATIENCE;
     while (r->done < r->n && ot_now_us() < until_us) {
         if (r->sent < r->n)
             rig_submit(r, batch);
@@ -257,20 +272,19 @@ static inline void rig_run_singly(struct rig *r, int ms)
     }
 }
 
-/* It waits for nobody; but ThreadSanitizer is slow. */
+/* Within a second; it may wait for its own threads until shortly before, and
+ * with sanitizers they are slow. */
 #ifdef __SANITIZE_THREAD__
 #define RIG_CLOSE_US 10000000
 #else
-#define RIG_CLOSE_US 1000000
+#define RIG_CLOSE_US 1500000
 #endif
 
 static inline void rig_close(struct rig *r)
 {
-    int64_t began_us = ot_now_us();
+    struct promise soon = promise_us(RIG_CLOSE_US);
     r->sink->ops->close(r->sink);
-    int64_t took_us = ot_now_us() - began_us;
-    if (took_us > RIG_CLOSE_US)
-        fail_msg("close took %lld us", (long long)took_us);
+    promise_kept(&soon, "close");
     for (size_t i = 0; i < r->n; i++)
         if (r->events[i].state != RIG_DONE)
             rig_forget(&r->events[i].event);

@@ -112,7 +112,7 @@ static void open_stdout(struct rig *r)
 
 static struct arrived read_stdout(size_t expected)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         struct arrived a = {0};
         FILE *f = fopen(path, "r");
         size_t lines = 0;

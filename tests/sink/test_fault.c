@@ -83,16 +83,17 @@ static void test_times(void **state)
     (void)state;
     struct rig *r = open_script("hang:200ms,ok");
     int64_t began_us = ot_now_us();
+    struct promise soon = promise_us(1000000);
     add_numbered(r, 10);
     rig_run(r, 10, 5000);
-    int64_t took_us = ot_now_us() - began_us;
-    assert_true(took_us >= 195000 && took_us < 1000000);
+    assert_true(ot_now_us() - began_us >= 195000);
+    promise_kept(&soon, "200 ms");
     rig_close(r);
 
-    r = open_script("unavailable:100ms");
+    r = open_script("unavailable:1s");
     add_numbered(r, 2);
     rig_submit(r, 1);
-    usleep(120000);
+    usleep(1020000);
     rig_run(r, 1, 1000);
     assert_int_equal(r->events[0].completion.outcome, OT_UNAVAILABLE);
     assert_int_equal(r->events[1].completion.outcome, OT_OK);
@@ -102,7 +103,7 @@ static void test_times(void **state)
     r = open_script("hang");
     add_numbered(r, 10);
     rig_submit(r, 10);
-    assert_false(rig_wait(r, 1, 100));
+    rig_waits_in_vain(r, 1, 100);
     struct ot_health h;
     r->sink->ops->health(r->sink, &h);
     assert_int_equal(h.state, OT_HEALTH_DOWN);

@@ -101,7 +101,7 @@ static void test_deleted_topic(void **state)
     rig_run(r, 100, 10000);
     assert_int_equal(r->outcome[OT_OK], 100);
     topic_admin(&broker, broker.topic, false, 0, NULL);
-    for (int i = 0; i < 100 && r->outcome[OT_MISCONFIGURED] == 0; i++) {
+    for (int i = 0; i < 1000 && r->outcome[OT_MISCONFIGURED] == 0; i++) {
         add_numbered(r, 20);
         rig_run(r, 20, 15000);
         usleep(20000);
@@ -122,7 +122,7 @@ static void test_deleted_topic(void **state)
         ok = r->outcome[OT_OK];
         add_numbered(r, 50);
         rig_run(r, 50, 15000);
-    } while (r->outcome[OT_OK] < ok + 50 && ++rounds < 10);
+    } while (r->outcome[OT_OK] < ok + 50 && ++rounds < 50);
     assert_int_equal(r->outcome[OT_OK], ok + 50);
     rig_close(r);
 }
@@ -142,7 +142,7 @@ static void test_more_partitions(void **state)
     wait_for_leaders(&broker, broker.topic, 32);
     const struct ot_kafka_topic *topic =
         ((const struct ot_kafka *)(const void *)r->sink)->topics.newest;
-    for (int i = 0; i < 60 && topic->npartitions != 32; i++) {
+    for (int i = 0; i < 600 && topic->npartitions != 32; i++) {
         add_numbered(r, 50);
         rig_run(r, 50, 15000);
         usleep(50000);
@@ -258,9 +258,9 @@ static void test_check_failures(void **state)
         struct rig r;
         struct outtray_error err = {0};
         rig_open(&r, cases[i].url, plain);
-        int64_t began_us = ot_now_us();
+        struct promise soon = promise_us(2500000);
         int code = r.sink->ops->check(r.sink, NULL, 1500, &err);
-        assert_true(ot_now_us() - began_us < 2500000);
+        promise_kept(&soon, "check");
         if (code != cases[i].code || strstr(err.text, cases[i].says) == NULL)
             fail_msg("%s: %d %s", cases[i].url, code, err.text);
         rig_close(&r);

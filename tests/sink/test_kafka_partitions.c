@@ -17,7 +17,7 @@ static void add(struct rig *r, const char *key, int n)
 static size_t with_client(struct rig *r)
 {
     assert_int_equal(rig_submit(r, r->n), r->n - r->done);
-    for (int i = 0; i < 1000 && inside(r)->with_client == 0; i++) {
+    for (int i = 0; i < 6000 && inside(r)->with_client == 0; i++) {
         r->sink->ops->service(r->sink, ot_now_us());
         usleep(10000);
     }
@@ -107,7 +107,7 @@ static void test_new_producer(void **state)
     add(r, "k", 5);
     for (int i = 0; i < 100 && rig_submit(r, 5) == 0; i++)
         rig_turn(r, 10);
-    for (int i = 0; i < 1000 && inside(r)->with_client == 0; i++) {
+    for (int i = 0; i < 6000 && inside(r)->with_client == 0; i++) {
         r->sink->ops->service(r->sink, ot_now_us());
         usleep(10000);
     }

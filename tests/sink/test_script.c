@@ -178,7 +178,7 @@ static void it_lingers(void **state)
 {
     (void)state;
     struct rig *r = open_script();
-    struct outtray_batch_limits limits = {.max_events = 3, .linger_ms = 200};
+    struct outtray_batch_limits limits = {.max_events = 3, .linger_ms = 1500};
     struct outtray_batch *b;
     struct outtray_error err;
     assert_int_equal(ot_script_take(r->sink, &limits, &b, &err), 0);
@@ -189,7 +189,7 @@ static void it_lingers(void **state)
     assert_int_equal(ot_script_take(r->sink, &limits, &b, &err), 0);
     assert_false(ot_script_ready(r->sink));
     int64_t next_us = r->sink->ops->service(r->sink, now_us);
-    assert_in_range(next_us, now_us + 200000, ot_now_us() + 200000);
+    assert_in_range(next_us, now_us + 1500000, ot_now_us() + 1500000);
     while (ot_now_us() < next_us)
         usleep(1000);
     assert_true(ot_script_ready(r->sink));

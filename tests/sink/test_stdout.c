@@ -55,7 +55,7 @@ static void test_stuck(void **state)
         ;
     assert_true(r.sent < r.n);
     size_t done = r.done;
-    assert_false(rig_wait(&r, r.sent, 300));
+    rig_waits_in_vain(&r, r.sent, 300);
     assert_true(r.done < r.sent);
     struct ot_health h;
     r.sink->ops->health(r.sink, &h);
@@ -114,7 +114,7 @@ static void test_whole_lines(void **state)
     size_t n = 0, ok = r.outcome[OT_OK] + r.outcome[OT_UNKNOWN];
     fcntl(fd, F_SETFL, O_NONBLOCK);
     rig_submit(&r, 500);
-    int64_t until_us = ot_now_us() + 5000000;
+    int64_t until_us = ot_now_us() + 60000000;
     while (r.done < 2000 && ot_now_us() < until_us) {
         ssize_t got = read(fd, text + n, sizeof(text) - n - 1);
         n += got > 0 ? (size_t)got : 0;

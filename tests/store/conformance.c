@@ -30,7 +30,7 @@ static void wait_for(struct ot_store *s, int64_t until_us)
 void conformance_await(struct ot_store *s, enum ot_reply_kind kind,
                        struct ot_reply *out)
 {
-    int64_t deadline = ot_now_us() + 10000000;
+    int64_t deadline = ot_now_us() + 60000000;
 
     while (ot_now_us() < deadline) {
         int64_t next;
@@ -48,7 +48,7 @@ void conformance_await(struct ot_store *s, enum ot_reply_kind kind,
         }
         wait_for(s, next < deadline ? next : deadline);
     }
-    fail_msg("no reply of kind %d within 10 s", kind);
+    fail_msg("no reply of kind %d within 60 s", kind);
 }
 
 void must(const struct ot_reply *reply)

@@ -445,7 +445,7 @@ static void kinds_overlap(void **state)
     s->ops->fetch(s, &fetch);
     s->ops->commands(s);
     s->ops->prune(s, &prune_q);
-    deadline = ot_now_us() + 10000000;
+    deadline = ot_now_us() + 60000000;
     while (got != (1u << OT_REPLY_READ | 1u << OT_REPLY_WRITE |
                    1u << OT_REPLY_LEASE | 1u << OT_REPLY_FETCH |
                    1u << OT_REPLY_COMMANDS | 1u << OT_REPLY_PRUNE)) {

@@ -92,7 +92,7 @@ static void *begin(void *outbox)
     struct tx *tx = calloc(1, sizeof(*tx));
 
     check(tx->db, sqlite3_open(o->path, &tx->db));
-    sqlite3_busy_timeout(tx->db, 5000);
+    sqlite3_busy_timeout(tx->db, 60000);
     check(tx->db, sqlite3_exec(tx->db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
     return tx;
 }

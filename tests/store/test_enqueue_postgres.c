@@ -388,7 +388,7 @@ static void await_blocked(PGconn *other)
              "'advisory' AND NOT granted",
              PQbackendPID(other));
     for (int i = 0; ask_int(db, sql) == 0; i++) {
-        if (i > 1000)
+        if (i > 12000)
             fail_msg("it does not wait for the lock");
         usleep(5000);
     }

@@ -64,7 +64,7 @@ static struct ot_store *open_relay(void)
  * waits for a lock; returns its backend. */
 static int blocked(struct ot_store *s)
 {
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 20000; i++) {
         int64_t pid;
 
         s->ops->service(s, ot_now_us());
@@ -84,7 +84,7 @@ static int blocked(struct ot_store *s)
 static void await_two(struct ot_store *s, enum ot_reply_kind kind,
                       struct ot_reply *one_out, struct ot_reply *other)
 {
-    int64_t deadline = ot_now_us() + 10000000;
+    int64_t deadline = ot_now_us() + 60000000;
     struct ot_reply reply;
 
     for (int n = 0; n < 2;) {
@@ -264,7 +264,7 @@ static void close_with_requests_under_way(void **state)
 static void statement_takes_too_long(void **state)
 {
     struct ot_store *s =
-        open_at(scratch.relay, OUTBOX, "store.statement_timeout_ms", "200");
+        open_at(scratch.relay, OUTBOX, "store.statement_timeout_ms", "1s");
     PGconn *app = pg_connect(scratch.url);
     struct ot_read_request q = {.limit = 10, .budget = 1000};
     struct ot_reply reply;
@@ -292,8 +292,8 @@ static void server_is_stopped(void **state)
     int64_t began, pid;
 
     (void)state;
-    outtray_conf_set(conf, "store.statement_timeout_ms", "100", &err);
-    outtray_conf_set(conf, "store.network_timeout_ms", "500", &err);
+    outtray_conf_set(conf, "store.statement_timeout_ms", "500", &err);
+    outtray_conf_set(conf, "store.network_timeout_ms", "1s", &err);
     assert_int_equal(ot_store_open(&s, conf, owner, NULL, &err), 0);
     outtray_conf_free(conf);
     ot_rows_unref(read_with(s, &q).rows);
@@ -361,7 +361,7 @@ static void second_host_answers(void **state)
     snprintf(hosts, sizeof(hosts), "@127.0.0.1:%d,", port);
     snprintf(url, sizeof(url), "%.*s%s%s", (int)(at - scratch.relay),
              scratch.relay, hosts, at + 1);
-    s = open_at(url, OUTBOX, "store.connect_timeout_ms", "500");
+    s = open_at(url, OUTBOX, "store.connect_timeout_ms", "2s");
     s->ops->read(s, &q);
     conformance_await(s, OT_REPLY_READ, &reply);
     assert_int_equal(reply.code, OUTTRAY_E_STORE_UNAVAILABLE);

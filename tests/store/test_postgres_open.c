@@ -128,7 +128,7 @@ static void wrong_passwords(void **state)
     ot_buffer_printf(&strict, "host all \"%s\" 127.0.0.1/32 scram-sha-256\n%s",
                      pg.name, PQgetvalue(r, 0, 0));
     set_hba(strict.p);
-    for (int i = 0; i < 50 && a == NULL; i++) { /* until it is reloaded */
+    for (int i = 0; i < 3000 && a == NULL; i++) { /* until it is reloaded */
         char wrong[200];
 
         snprintf(wrong, sizeof(wrong), "%s:not-the-secret", pg.name);

@@ -57,11 +57,11 @@ class TokenServer:
 
 
 class TokenFile:
-    """A file with a token for 6 s that is renewed each second, until `pause`."""
+    """A file with a token for 8 s that is renewed each second, until `pause`."""
 
     def __init__(self, path, user):
         self.path, self.user = path, user
-        self.put(unsigned(user, 6))
+        self.put(unsigned(user, 8))
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.renew, daemon=True)
         self.thread.start()
@@ -73,7 +73,7 @@ class TokenFile:
 
     def renew(self):
         while not self.ended.wait(1):
-            self.put(unsigned(self.user, 6))
+            self.put(unsigned(self.user, 8))
 
     def pause(self):
         self.ended.set()

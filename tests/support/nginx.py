@@ -1,5 +1,6 @@
 """An nginx with its Lua module, with a configuration of the caller."""
 
+import http.client
 import os
 import shutil
 import signal
@@ -75,11 +76,11 @@ class Nginx:
         """(status, text); status 0: there was no answer."""
         url = self.url(f"{path}?{urllib.parse.urlencode(arguments)}")
         try:
-            with urllib.request.urlopen(url, data=body, timeout=60) as answer:
+            with urllib.request.urlopen(url, data=body, timeout=180) as answer:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode().strip()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, ""
 
 
