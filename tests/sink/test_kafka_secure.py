@@ -77,7 +77,7 @@ def told(relay, words):
     """How often the sink said it; that a relay stands still because of it is
     told besides, where that lasts."""
     lines = relay.stderr.splitlines()
-    return sum(words in line and '"facility":"relay"' not in line for line in lines)
+    return sum(words in line and " relay  sink: " not in line for line in lines)
 
 
 def told_once(relay, words):
