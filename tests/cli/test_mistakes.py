@@ -773,6 +773,24 @@ def file_wal_deleted_under_a_relay(m):
 
 
 @mistake_with_a_file
+def file_emptied_under_a_relay(m):
+    """It would go on with what it still knows, as if all were well."""
+    relay = m.owned(m.relay(m.sink))
+    m.all_arrive(relay)
+    copy = m.path.with_name("backup.db")
+    m.sql(f"VACUUM INTO '{copy}'")
+    os.truncate(m.path, 0)
+    m.hear(relay, "refused", "somebody emptied", "put a backup in its place")
+    relay.stop(status=None)
+    assert m.path.stat().st_size == 0
+    for tail in ("-wal", "-shm"):
+        m.path.with_name(f"shop.db{tail}").unlink(missing_ok=True)
+    os.replace(copy, m.path)
+    m.sql("PRAGMA journal_mode = WAL")
+    m.drain()
+
+
+@mistake_with_a_file
 def file_of_something_else(m):
     other = m.path.with_name("notes.txt")
     other.write_text("This is not a database.\n" * 99)

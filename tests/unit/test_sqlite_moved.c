@@ -1,9 +1,12 @@
-/* test_sqlite_moved.c - a file that is moved away or replaced in use. */
+/* test_sqlite_moved.c - a file that is moved away, replaced or emptied in use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "support/faulty_sqlite.h"
 #include "support/scratch_sqlite.h"
@@ -103,28 +106,29 @@ static void ask(struct ot_store *s, enum ot_reply_kind kind)
     }
 }
 
+static const enum ot_reply_kind requests[] = {
+    OT_REPLY_READ,  OT_REPLY_LEASE,    OT_REPLY_CURSOR,
+    OT_REPLY_WRITE, OT_REPLY_COMMANDS, OT_REPLY_PRUNE};
+
 /* Whoever looks first fails with it, and it is told once, also where the reply
  * is one that nobody tells. The next request opens what is there now. */
 static void replaced_file(void **state)
 {
-    static const enum ot_reply_kind kinds[] = {
-        OT_REPLY_READ,  OT_REPLY_LEASE,    OT_REPLY_CURSOR,
-        OT_REPLY_WRITE, OT_REPLY_COMMANDS, OT_REPLY_PRUNE};
     struct ot_incarnation before;
     struct ot_reply reply;
     struct pair p;
 
     (void)state;
-    for (size_t i = 0; i < OT_COUNT(kinds); i++) {
+    for (size_t i = 0; i < OT_COUNT(requests); i++) {
         pair_make(&p);
         reply = store_read(p.store, 0);
         before = reply.read.incarnation;
         ot_rows_unref(reply.read.rows);
         move_away(&p);
         put_other(&p);
-        ask(p.store, kinds[i]);
+        ask(p.store, requests[i]);
         reply = store_wait(p.store);
-        assert_int_equal(reply.kind, kinds[i]);
+        assert_int_equal(reply.kind, requests[i]);
         assert_int_equal(reply.code, OUTTRAY_E_STORE_UNAVAILABLE);
         assert_non_null(strstr(reply.err.text, "was replaced by another"));
         assert_int_equal(store_lease(p.store).code, 0);
@@ -165,6 +169,43 @@ static void file_moved_away(void **state)
         assert_int_equal(p.told, !back);
     }
     pair_drop(&p);
+}
+
+/* --- emptied ------------------------------------------------------------------ */
+
+static size_t bytes_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return (size_t)st.st_size;
+}
+
+/* Whoever looks first says so, and so does everybody from then on, whatever is
+ * in the file by then; nothing of what the connection still has gets into it. */
+static void emptied_file(void **state)
+{
+    struct ot_reply reply;
+    struct pair p;
+
+    (void)state;
+    for (size_t i = 0; i < OT_COUNT(requests); i++) {
+        pair_make(&p);
+        assert_int_equal(truncate(p.here.path, 0), 0);
+        ask(p.store, requests[i]);
+        reply = store_wait(p.store);
+        assert_int_equal(reply.kind, requests[i]);
+        assert_int_equal(reply.code, OUTTRAY_E_STORE_CONDITION);
+        assert_non_null(strstr(reply.err.text, "somebody emptied"));
+        assert_non_null(strstr(reply.err.text, p.here.path));
+        assert_int_equal(truncate(p.here.path, 1), 0);
+        reply = store_lease(p.store);
+        assert_int_equal(reply.code, OUTTRAY_E_STORE_CONDITION);
+        p.store->ops->close(p.store);
+        assert_int_equal(bytes_of(p.here.path), 1);
+        scratch_drop(&p.here);
+        scratch_drop(&p.other);
+    }
 }
 
 /* --- while it is opened ------------------------------------------------------- */
@@ -212,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replaced_file),
         cmocka_unit_test(file_moved_away),
+        cmocka_unit_test(emptied_file),
         cmocka_unit_test(replaced_while_it_is_opened),
     };
 

@@ -127,10 +127,12 @@ static bool look(const char *path, struct ot_sqlite_file *out)
     struct statx st;
 
     memset(out, 0, sizeof(*out));
-    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &st) != 0)
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME | STATX_SIZE, &st) !=
+        0)
         return false;
     out->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
     out->inode = st.stx_ino;
+    out->empty = st.stx_size == 0;
     if (st.stx_mask & STATX_BTIME)
         out->born_ns = (int64_t)st.stx_btime.tv_sec * 1000000000 +
                        (int64_t)st.stx_btime.tv_nsec;
@@ -220,11 +222,31 @@ static int check_beside(struct ot_sqlite_db *db, struct outtray_error *err)
                    db->path);
 }
 
+/* The first page is never in the log alone. What the connection still has of
+ * the others must not get into what is put in its place, which may be the same
+ * file. */
+static int check_emptied(struct ot_sqlite_db *db,
+                         const struct ot_sqlite_file *now,
+                         struct outtray_error *err)
+{
+    db->emptied |= now->empty && !db->file.empty;
+    if (!db->emptied)
+        return 0;
+    return ot_fail(
+        err, OUTTRAY_E_STORE_CONDITION,
+        "somebody emptied %s while it was in use: what was in it is "
+        "gone; end all programs that have it open, this one too, put "
+        "a backup in its place and no -wal or -shm file beside it, "
+        "and start them again",
+        db->path);
+}
+
 /* The connection keeps reading a file that was removed or replaced by another;
  * nobody else would ever see what it writes. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
 {
     struct ot_sqlite_file now;
+    int code;
 
     if (db->pid != getpid())
         return ot_fail(err, OUTTRAY_E_FORKED,
@@ -232,14 +254,16 @@ int ot_sqlite_db_check_file(struct ot_sqlite_db *db, struct outtray_error *err)
                        "the child",
                        db->path);
     if (db->c == NULL)
-        return check_beside(db, err);
+        return db->emptied ? check_emptied(db, &db->file, err)
+                           : check_beside(db, err);
     if (!look(db->path, &now))
         return fail_gone(db, err);
     if (!same(&now, &db->file))
         return ot_fail(err, OUTTRAY_E_STORE_UNAVAILABLE,
                        "%s was replaced by another file while it was in use",
                        db->path);
-    return check_beside(db, err);
+    code = check_emptied(db, &now, err);
+    return code != 0 ? code : check_beside(db, err);
 }
 
 /* SQLite's locks know no queue: where writers leave the file free for a moment
@@ -352,7 +376,7 @@ void ot_sqlite_db_close(struct ot_sqlite_db *db)
             db->f.finalize(db->stmts[i]);
         /* Else the last to close it would write the old log into the file, and
          * delete the new one by its name. */
-        if (taken(&db->beside[0]) || taken(&db->beside[1]))
+        if (db->emptied || taken(&db->beside[0]) || taken(&db->beside[1]))
             db->f.db_config(db->c, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         db->f.close_v2(db->c);
         ot_sqlite_api_release();

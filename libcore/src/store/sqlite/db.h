@@ -26,6 +26,7 @@ struct ot_sqlite_file {
     uint64_t device;
     uint64_t inode;
     int64_t born_ns; /* 0: the file system does not know */
+    bool empty;      /* when it was looked at: no part of which file it is */
 };
 
 /* A file of SQLite beside it: its log, or the index of that. */
@@ -43,6 +44,7 @@ struct ot_sqlite_db {
     struct ot_sqlite_file file; /* the one that is open, or was last */
     struct ot_sqlite_beside beside[2];
     bool forsaken; /* one of those was deleted: nobody sees what it writes */
+    bool emptied;  /* under a connection, which keeps what was in it */
     bool was_open; /* once: a missing file was there before */
     bool replaced; /* it is another than before, and nobody has told it yet */
     int schema;    /* of the outbox, as last checked */
@@ -78,7 +80,7 @@ int ot_sqlite_db_check_wal(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* E_STORE_UNAVAILABLE if the path leads to another file now than the one that
  * is open, or to none; E_STORE_CONDITION, and always from then on, if that is
- * so of a file beside it; E_FORKED in another process than the one of init. */
+ * so of a file beside it, or this one was emptied; E_FORKED in another process than the one of init. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* {{outbox}} becomes the prefix. */

@@ -33,8 +33,9 @@ static int lost_file(struct ot_sqlite_db *db, int rc, struct outtray_error *err)
 {
     int kind = rc & 0xff;
 
-    if (!db->was_open || (rc != SQLITE_READONLY_DBMOVED &&
-                          kind != SQLITE_IOERR && kind != SQLITE_CORRUPT))
+    if (!db->was_open ||
+        (rc != SQLITE_READONLY_DBMOVED && kind != SQLITE_IOERR &&
+         kind != SQLITE_CORRUPT && kind != SQLITE_NOTADB))
         return 0;
     return ot_sqlite_db_check_file(db, err);
 }
