@@ -61,6 +61,33 @@ static void test_names_the_other_relay_after_an_error(void **state)
     w_close(&w);
 }
 
+/* Who has the lease is no longer known, and not what it waits for. */
+static void test_names_a_silent_database_without_the_lease(void **state)
+{
+    (void)state;
+    struct world w;
+    char detail[200];
+    w_open(&w, NULL);
+    w.owner = 77;
+    w.fence = 5;
+    w.expires_us = w_db_now(&w) + 60 * W_S;
+    w_pass(&w, 3 * W_S);
+    w.keep[OT_REPLY_LEASE] = true;
+    w_pass(&w, 1500 * W_MS);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_LEASE);
+    w_pass(&w, 2 * W_S);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_STORE);
+    assert_non_null(strstr(detail, "waiting for the database"));
+    w.keep[OT_REPLY_LEASE] = false;
+    w_answer(&w, OT_REPLY_LEASE);
+    w_pass(&w, W_S);
+    assert_int_equal(ot_engine_stall(w.engine, w.now_us, detail),
+                     OT_STALL_LEASE);
+    w_close(&w);
+}
+
 /* The database does not answer: at the deadline all is given up, and nothing is
  * sent until the lease is taken again under a new fence. */
 static void test_lease_runs_out(void **state)
@@ -517,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_renews),
         cmocka_unit_test(test_waits_for_another_relay),
         cmocka_unit_test(test_names_the_other_relay_after_an_error),
+        cmocka_unit_test(test_names_a_silent_database_without_the_lease),
         cmocka_unit_test(test_lease_runs_out),
         cmocka_unit_test(test_lost_lease_abandons),
         cmocka_unit_test(test_refused_write_loses_the_lease),

@@ -34,28 +34,6 @@ const char *ot_stall_name(enum ot_stall stall)
     return "?";
 }
 
-static enum ot_stall before_running(const struct ot_engine *e, char *detail,
-                                    size_t size)
-{
-    if (e->error.code != 0 && e->error.code != OUTTRAY_E_LEASE_HELD) {
-        snprintf(detail, size, "%.199s", e->error.text);
-        return e->refused ? OT_STALL_REFUSED : OT_STALL_STORE;
-    }
-    if (e->in_flight > 0) {
-        snprintf(detail, size,
-                 "the cursor is loaded again once the sink gave back %u events",
-                 e->in_flight);
-        return OT_STALL_SINK;
-    }
-    if (e->owner[0] != '\0') {
-        snprintf(detail, size, "relay %s owns the subscription", e->owner);
-        return OT_STALL_LEASE;
-    }
-    snprintf(detail, size,
-             "waiting for the database; `outtray status` may say for what");
-    return OT_STALL_STORE;
-}
-
 /* A request that the database has not answered for so long is news. */
 #define SILENT_US INT64_C(2000000)
 
@@ -72,6 +50,29 @@ static bool store_silent(const struct ot_engine *e, int64_t now_us,
     snprintf(detail, size, "the database has not answered for %s",
              ot_duration_text(now_us - since_us, lasted));
     return true;
+}
+
+static enum ot_stall before_running(const struct ot_engine *e, int64_t now_us,
+                                    char *detail, size_t size)
+{
+    if (e->error.code != 0 && e->error.code != OUTTRAY_E_LEASE_HELD) {
+        snprintf(detail, size, "%.199s", e->error.text);
+        return e->refused ? OT_STALL_REFUSED : OT_STALL_STORE;
+    }
+    if (e->in_flight > 0) {
+        snprintf(detail, size,
+                 "the cursor is loaded again once the sink gave back %u events",
+                 e->in_flight);
+        return OT_STALL_SINK;
+    }
+    /* Who owned it when the database answered last is no news meanwhile. */
+    if (e->owner[0] != '\0' && !store_silent(e, now_us, detail, size)) {
+        snprintf(detail, size, "relay %s owns the subscription", e->owner);
+        return OT_STALL_LEASE;
+    }
+    snprintf(detail, size,
+             "waiting for the database; `outtray status` may say for what");
+    return OT_STALL_STORE;
 }
 
 /* Since when the sink has the first that it has: in read order, which is that
@@ -153,7 +154,7 @@ static enum ot_stall stalled(const struct ot_engine *e, int64_t now_us,
     if (e->phase == OT_PHASE_DONE || e->stopping)
         return OT_STALL_STOPPED;
     if (e->phase == OT_PHASE_LEASE || e->phase == OT_PHASE_LOAD)
-        return before_running(e, detail, size);
+        return before_running(e, now_us, detail, size);
     if (store_silent(e, now_us, detail, size))
         return OT_STALL_STORE;
     if (e->paused) {
