@@ -393,6 +393,35 @@ static void test_stop_while_the_lease_is_taken_anew(void **state)
     w_close(&w);
 }
 
+/* Behind the load it is given back: not before that is answered, for which a
+ * slow database has as long as for the lease. */
+static void test_stop_while_the_cursor_is_loaded(void **state)
+{
+    (void)state;
+    struct world w;
+    for (int answers = 0; answers < 2; answers++) {
+        w_open(&w, NULL);
+        w.keep[OT_REPLY_CURSOR] = w.keep[OT_REPLY_RELEASE] = true;
+        w_add(&w, "a");
+        w_run(&w);
+        assert_true(w.asked[OT_REPLY_CURSOR]);
+        ot_engine_stop(w.engine, w.now_us + 5 * W_S, w.now_us + 8 * W_S);
+        w_pass(&w, 2 * W_S);
+        assert_false(w.done);
+        assert_false(w.asked[OT_REPLY_RELEASE]);
+        if (answers)
+            w_answer(&w, OT_REPLY_CURSOR);
+        w_pass(&w, answers ? 0 : W_S);
+        assert_true(w.asked[OT_REPLY_RELEASE]);
+        w_answer(&w, OT_REPLY_RELEASE);
+        w_run(&w);
+        assert_true(w.done);
+        assert_int_equal(w.owner, 0);
+        assert_int_equal(w_event(&w, 1)->sent, 0);
+        w_close(&w);
+    }
+}
+
 /* Its own limit is shorter. */
 static void test_stop_waits_for_no_lease_beyond_its_limit(void **state)
 {
@@ -559,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_stop_without_the_lease),
         cmocka_unit_test(test_stop_while_the_lease_is_asked_for),
         cmocka_unit_test(test_stop_while_the_lease_is_taken_anew),
+        cmocka_unit_test(test_stop_while_the_cursor_is_loaded),
         cmocka_unit_test(test_stop_waits_for_no_lease_beyond_its_limit),
         cmocka_unit_test(test_a_restore_before_the_load_is_noticed),
         cmocka_unit_test(test_the_load_tells_how_long_the_lease_lasts),

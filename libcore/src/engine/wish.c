@@ -5,7 +5,8 @@
 /* After the hard deadline, and again for the release: end all the same. With
  * the usual 8 s it stays below the 10 s after which supervisors kill. */
 #define GRACE_US INT64_C(700000)
-/* For a database that is asked for the lease while the relay stops. */
+/* For a database that is asked for the lease, or for the cursor under it, while
+ * the relay stops. */
 #define ANSWER_US INT64_C(3000000)
 
 /* --- the lease ------------------------------------------------------------- */
@@ -184,10 +185,18 @@ static enum ot_wish next_final(struct ot_engine *e, union ot_wish_args *out)
     return OT_DO_RELEASE;
 }
 
-/* Until when the answer to a lease that was asked for is waited for. */
+/* Until when a stop waits for the answer to the lease; and to the load, behind
+ * which the lease is given back on the same connection. */
 static int64_t answer_us(const struct ot_engine *e)
 {
-    int64_t us = e->asked[OT_REPLY_LEASE].sent_us + ANSWER_US;
+    const struct ot_asked *lease = &e->asked[OT_REPLY_LEASE];
+    const struct ot_asked *load = &e->asked[OT_REPLY_CURSOR];
+    int64_t us = 0;
+    if (lease->under_way)
+        us = lease->sent_us + ANSWER_US;
+    if (load->under_way && e->lease.fence != 0 &&
+        load->sent_us + ANSWER_US > us)
+        us = load->sent_us + ANSWER_US;
     return us < e->hard_us + GRACE_US ? us : e->hard_us + GRACE_US;
 }
 
@@ -198,7 +207,7 @@ static enum ot_wish next_give_up(struct ot_engine *e, union ot_wish_args *out)
 {
     if (e->in_flight > 0 && e->now_us < e->hard_us + GRACE_US)
         return next_lease(e, out);
-    if (e->asked[OT_REPLY_LEASE].under_way && e->now_us < answer_us(e))
+    if (e->now_us < answer_us(e))
         return OT_WAIT;
     if (e->lease.fence == 0 || e->asked[OT_REPLY_RELEASE].under_way) {
         e->phase = OT_PHASE_DONE;
@@ -287,8 +296,7 @@ static int64_t wait_until(const struct ot_engine *e)
         soon(&at_us, e->asked[OT_REPLY_RELEASE].sent_us + GRACE_US);
     if (e->stopping)
         soon(&at_us, stop_next(e));
-    if (e->stopping && e->phase <= OT_PHASE_LOAD &&
-        e->asked[OT_REPLY_LEASE].under_way && e->now_us < answer_us(e))
+    if (e->stopping && e->phase <= OT_PHASE_LOAD && e->now_us < answer_us(e))
         soon(&at_us, answer_us(e));
     return at_us;
 }
