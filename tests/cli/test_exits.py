@@ -6,7 +6,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-import time
 
 import pytest
 from database import Database
@@ -33,7 +32,7 @@ class Till:
         self.path = folder / "till.db"
         self.pg = pg
         program.env.update(OUTTRAY_STORE_URL=f"sqlite://{self.path}")
-        program.env.update(OUTTRAY_CONFIG="", OUTTRAY_STORE_CONNECT_TIMEOUT_MS="200")
+        program.env.update(OUTTRAY_CONFIG="")
         program.run("init")
 
     def run(self, *words, **options):
@@ -47,9 +46,9 @@ class Till:
         """Send it a signal once it is ready."""
         run = self.program.start(*words)
         run.wait_for(lambda: ready(run))
-        for _ in range(times):
-            run.send(number)
-            time.sleep(0.3)
+        for _ in range(times - 1):
+            run.tell(number)
+        run.send(number)
         return words[0], run.wait().status
 
 

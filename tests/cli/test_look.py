@@ -186,7 +186,7 @@ def test_closed_pipe_ends_quietly(sqlite_shop):
         assert run.stdout.readline()
         run.stdout.close()
         assert run.stderr.read() == b""
-        assert run.wait(10) == 0
+        assert run.wait() == 0
 
 
 @pytest.mark.parametrize("verb", ["conf", "doctor"])
@@ -234,7 +234,7 @@ def test_interrupted(sqlite_shop):
     run.stdin.flush()
     time.sleep(1)
     run.send_signal(signal.SIGINT)
-    assert run.wait(10) == 130  # OUTTRAY_E_INTERRUPTED
+    assert run.wait() == 130  # OUTTRAY_E_INTERRUPTED
     assert b"interrupted" in run.stderr.read()
     run.stdin.close()
     assert sqlite_shop.status()["pending"] == 0

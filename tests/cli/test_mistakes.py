@@ -77,7 +77,7 @@ def sequence_set_back_under_a_relay(m):
     relay = m.owned(m.relay(m.sink))
     m.all_arrive(relay)
     m.sql("SELECT setval('{o}.event_seq_seq', 1)")
-    said = relay.wait(60, status=78).stderr
+    said = relay.wait(status=78).stderr
     assert "set back" in said and "outtray doctor" in said
     with pytest.raises(psycopg.errors.UniqueViolation):
         m.put()  # its author is told

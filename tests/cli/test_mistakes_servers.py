@@ -13,6 +13,7 @@ import time
 import psycopg
 import pytest
 from pg_server import Postgres, system_bin
+from program import whole_lines
 
 SECONDS = 40
 
@@ -31,8 +32,7 @@ def sql(url, statement):
 
 
 def arrived(file):
-    lines = file.read_text().splitlines() if file.exists() else []
-    return {json.loads(line)["id"] for line in lines}
+    return {json.loads(line)["id"] for line in whole_lines(file)}
 
 
 def obstacles(outtray, **env):
@@ -45,7 +45,6 @@ def finding(outtray, check):
     return [f for f in found if f["check"] == check and f["level"] != "ok"]
 
 
-@pytest.mark.timeout(120)
 def test_the_url_of_a_standby(outtray, own_pg, tmp_path):
     primary = own_pg()
     file = tmp_path / "arrived"
@@ -83,7 +82,6 @@ def test_the_url_of_a_standby(outtray, own_pg, tmp_path):
         standby.stop()
 
 
-@pytest.mark.timeout(120)
 def test_a_synchronous_standby_that_is_away(outtray, own_pg, tmp_path):
     """No commit comes back, nor does that of a relay's cursor or lease: said to
     a role as well that sees no sessions but its own."""
@@ -117,7 +115,6 @@ def test_a_synchronous_standby_that_is_away(outtray, own_pg, tmp_path):
     assert len(committed) == 2 and not finding(outtray, "standby")
 
 
-@pytest.mark.timeout(120)
 def test_a_database_that_is_renamed(outtray, pg, tmp_path):
     server = os.environ["OUTTRAY_TEST_PG"]
     name = pg.url.rpartition("/")[2]

@@ -97,5 +97,5 @@ def test_demo_that_is_interrupted_leaves_nothing(outtray, tmp_path):
     running = outtray.start("demo")
     running.wait_for(lambda: list(tmp_path.glob("outtray-demo-*/delivered")))
     running.send(signal.SIGINT)
-    running.wait(60, status=130)
+    running.wait(status=130)
     assert list(tmp_path.glob("outtray-demo-*")) == []

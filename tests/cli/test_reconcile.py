@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 import pytest
+from program import whole_lines
 
 
 class Ledger:
@@ -23,7 +24,7 @@ class Ledger:
         return self.lines()
 
     def lines(self):
-        return [json.loads(line) for line in self.file.read_text().splitlines()]
+        return [json.loads(line) for line in whole_lines(self.file)]
 
     def write(self, lines):
         self.file.write_text("".join(json.dumps(line) + "\n" for line in lines))

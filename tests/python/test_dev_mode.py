@@ -8,8 +8,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 HERE = pathlib.Path(__file__).parent
 # Every adapter, and relays of each kind.
 FILES = ["test_drivers", "test_inbox", "test_misuse", "test_session", "test_fastapi"]
@@ -20,7 +18,6 @@ ERRORS += ["pytest.PytestUnraisableExceptionWarning"]
 ERRORS += ["pytest.PytestUnhandledThreadExceptionWarning"]
 
 
-@pytest.mark.timeout(300)
 def test_development_mode():
     command = [sys.executable, "-X", "dev", "-m", "pytest", "-q", "-ra"]
     command += [f"-Werror::{name}" for name in ERRORS]

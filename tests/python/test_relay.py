@@ -15,7 +15,9 @@ import warnings
 import outtray
 import psycopg
 import pytest
+from lateness import Promise
 from outtray.cli import main
+from program import whole_lines
 
 
 def enqueue(where, count, first=0):
@@ -28,13 +30,11 @@ def enqueue(where, count, first=0):
 
 
 def delivered(path):
-    if not path.exists():
-        return []
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in whole_lines(path)]
     return [json.loads(row["payload"])["n"] for row in rows]
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not in time"
@@ -87,7 +87,7 @@ def test_stop_from_another_thread(sqlite_outbox, file):
         enqueue(sqlite_outbox, 10, 10)
         wait_for(lambda: relay.stats().delivered == 20)
         relay.stop()
-        thread.join(10)
+        thread.join(240)
         assert not thread.is_alive()
     assert delivered(file) == list(range(20))
 
@@ -98,24 +98,25 @@ def test_others_run_while_it_waits(sqlite_outbox, file):
     with outtray.Relay(sqlite_outbox.url, f"file://{file}", settings=slow) as relay:
         while relay.stats().reads == 0:
             relay.step(0.1)
-        turns = []
+        turns = 0
         stop = threading.Event()
 
         def count():
-            while not stop.is_set():
-                turns.append(time.monotonic())
-                time.sleep(0.005)
+            nonlocal turns
+            while not stop.wait(0.005):
+                turns += 1
+
+        def in_a_step():
+            before = turns
+            relay.step(0.8)  # it may come back sooner, to look around
+            return turns - before
 
         thread = threading.Thread(target=count)
         thread.start()
-        started = time.monotonic()
-        while time.monotonic() < started + 0.8:
-            relay.step(0.8)  # it may come back sooner, to look around
-        ended = time.monotonic()
+        # With the lock it has one at most: before the step, or behind it.
+        wait_for(lambda: in_a_step() > 5)
         stop.set()
         thread.join()
-    inside = [one for one in turns if started < one < ended]
-    assert len(inside) > 20
 
 
 PROGRAM = """
@@ -138,16 +139,15 @@ def test_ctrl_c(sqlite_outbox, file):
         text=True,
     )
     wait_for(lambda: len(delivered(file)) == 5)
-    started = time.monotonic()
+    promise = Promise(3)
     child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=20)
+    out, _ = child.communicate(timeout=240)
     assert out == "begun\ninterrupted True 0\n"
-    assert time.monotonic() - started < 3
+    assert not promise.broken(), str(promise)
     # It gave the lease back: the next one need not wait for it to expire.
+    assert sqlite_outbox.query("SELECT owner FROM outtray_cursor") == [(None,)]
     with outtray.Relay(sqlite_outbox.url, "null:", until_empty=True) as relay:
-        started = time.monotonic()
         relay.run()
-        assert time.monotonic() - started < 5
 
 
 def test_kill(sqlite_outbox, file):
@@ -191,14 +191,11 @@ def test_fork(sqlite_outbox, file):
 
 def test_asyncio(sqlite_outbox, file):
     async def go():
-        beats = 0
         relay = outtray.AsyncRelay(sqlite_outbox.url, f"file://{file}")
         async with relay.background():
             enqueue(sqlite_outbox, 50)
             while len(delivered(file)) < 50:
                 await asyncio.sleep(0.01)
-                beats += 1
-                assert beats < 2000
         assert relay.done
         return relay.stats()
 
@@ -229,7 +226,7 @@ def test_asyncio_until_empty(sqlite_outbox, file):
         async with outtray.AsyncRelay(
             sqlite_outbox.url, f"file://{file}", until_empty=True
         ) as relay:
-            await asyncio.wait_for(relay.run(), 20)
+            await relay.run()
 
     asyncio.run(go())
     assert delivered(file) == list(range(20))
@@ -296,7 +293,6 @@ def test_the_program_ends_with_a_daemon(sqlite_outbox):
         [sys.executable, "-c", DAEMON, sqlite_outbox.url],
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     (owner,) = sqlite_outbox.query("SELECT owner FROM outtray_cursor")
@@ -323,7 +319,7 @@ def test_a_handler_of_the_log_that_asks_the_relay(use, sqlite_outbox, file):
     relay._log.addHandler(Handler())
     runs = threading.Thread(target=relay.run, daemon=True)
     runs.start()
-    runs.join(30)
+    runs.join(240)
     assert not runs.is_alive()
     assert relay.done
     relay.close()
@@ -385,7 +381,7 @@ for connect in (psycopg.connect, psycopg2.connect):
     conn = connect(pg)
     conn.cursor().execute("SELECT 1")
     conn.close()
-assert confluent_kafka.Producer({"bootstrap.servers": kafka}).list_topics(timeout=20)
+assert confluent_kafka.Producer({"bootstrap.servers": kafka}).list_topics(timeout=100)
 ssl.create_default_context()
 path = store.removeprefix("sqlite:")
 conn = sqlite3.connect(path)
@@ -404,5 +400,5 @@ def test_beside_other_clients(order, sqlite_outbox, pg, kafka):
     """Other copies of libpq, librdkafka and OpenSSL in one process."""
     command = [sys.executable, "-X", "dev", "-c", BESIDE, order]
     command += [sqlite_outbox.url, pg.url, kafka.bootstrap]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

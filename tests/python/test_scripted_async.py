@@ -4,10 +4,10 @@ import asyncio
 import pathlib
 import sqlite3
 import sys
-import time
 
 import outtray
 import pytest
+from lateness import Promise
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from scripted import SOON, enqueue, held, in_order, number  # noqa: E402
@@ -130,12 +130,12 @@ def test_cancelled(way, sqlite_outbox):
 
             ways = {"loop": loop, "one": relay.run, "three": lambda: relay.run(tasks=3)}
             task = asyncio.create_task(ways[way]())
-            await asyncio.wait_for(begun.wait(), 20)
-            started = time.monotonic()
+            await asyncio.wait_for(begun.wait(), 240)
+            promise = Promise(5)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert time.monotonic() - started < 5
+        assert not promise.broken(), str(promise)
         assert relay.done and relay.stats().fence == 0
 
     asyncio.run(go())
@@ -151,8 +151,8 @@ def test_a_loop_that_nobody_ends(sqlite_outbox):
         async with open_relay(sqlite_outbox, False) as relay:
             batches = relay.batches()
             await batches.__anext__()
-            started = time.monotonic()
-        assert time.monotonic() - started < 5
+            promise = Promise(5)
+        assert not promise.broken(), str(promise)
         assert relay.done and relay.stats().fence == 0
 
     asyncio.run(go())
@@ -166,7 +166,7 @@ def test_stopped_while_it_waits(sqlite_outbox):
                 pytest.fail("a batch")
             assert relay.done
 
-    asyncio.run(asyncio.wait_for(go(), 20))
+    asyncio.run(go())
 
 
 def test_the_loop_is_idle_while_it_waits(sqlite_outbox):
@@ -226,9 +226,7 @@ def test_background(sqlite_outbox):
         relay.handler("*")(lambda event: seen.append(number(event)))
         async with relay.background():
             enqueue(sqlite_outbox, 10)
-            for _ in range(2000):
-                if len(seen) == 10:
-                    break
+            while len(seen) < 10:
                 await asyncio.sleep(0.01)
 
     asyncio.run(go())
@@ -247,8 +245,13 @@ def test_handlers_that_nobody_runs(sqlite_outbox):
             with pytest.raises(outtray.Misuse, match="yield"):
                 relay.handler("*")(numbers)
             relay.handler("*")(lambda event: numbers(event))
-            asyncio.get_running_loop().call_later(0.5, relay.stop)
-            await relay.run()
+
+            async def stop():
+                while len(held(sqlite_outbox, "seq")) < 2:
+                    await asyncio.sleep(0.01)
+                relay.stop()
+
+            await asyncio.gather(relay.run(), stop())
             assert relay.stats().delivered == 0
 
     asyncio.run(go())

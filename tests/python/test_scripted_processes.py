@@ -1,6 +1,5 @@
 """Processes with scripted relays: signals, kill -9, fork, gunicorn."""
 
-import concurrent.futures
 import contextlib
 import multiprocessing
 import os
@@ -11,14 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 import urllib.request
 
 import outtray
 import process
 import psycopg
 import pytest
-from fault_proxy import FaultProxy
+from lateness import Promise
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from scripted import deliver, enqueue, held, in_order, use_of_another  # noqa: E402
@@ -64,7 +62,7 @@ def lines(path):
     return path.read_text().split() if path.exists() else []
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not in time"
@@ -86,10 +84,10 @@ def test_ctrl_c(busy, sqlite_outbox, tmp_path):
             wait_for(lambda: lines(tmp_path / "out"))
         else:
             wait_for(lambda: cursor_of(sqlite_outbox)[0])
-        started = time.monotonic()
+        promise = Promise(5)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
-        assert time.monotonic() - started < 5
+        _, err = child.communicate(timeout=240)
+        assert not promise.broken(), str(promise)
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert child.returncode == -signal.SIGINT
     assert cursor_of(sqlite_outbox) == (None, 0)
@@ -102,41 +100,43 @@ def test_sigterm(sqlite_outbox, tmp_path):
     with worker(sqlite_outbox, tmp_path / "out", 1.5) as child:
         wait_for(lambda: lines(tmp_path / "out"))
         child.send_signal(signal.SIGTERM)
-        out, _ = child.communicate(timeout=60)
+        out, _ = child.communicate(timeout=240)
     assert (out, child.returncode) == ("stopped\n", 0)
     assert lines(tmp_path / "out") == ["begun", "0"]
     assert cursor_of(sqlite_outbox) == (None, 1)
 
 
 def test_told_to_go_while_it_asks_for_the_lease(pg_outbox):
-    """Answers take a quarter of a second, and each relay is stopped a tenth of
-    a second later than the one before: for some the lease is under way. However
-    long they are kept waiting by a busy machine."""
-    server = urllib.parse.urlsplit(pg_outbox.url)
-    with FaultProxy((server.hostname, server.port)) as proxy:
-        proxy.down.delay = 0.25
-        url = server._replace(netloc=f"{server.username}@127.0.0.1:{proxy.port}")
-
-        def begin_and_stop(n):
-            relay = outtray.Relay(
-                url.geturl(),
-                subscription=f"s{n}",
-                settings={
-                    "relay.lease_ttl_ms": "60s",
-                    "store.network_timeout_ms": "60s",
-                    "relay.stop_hard_ms": "60s",
-                },
-            )
-            relay.handler("*")(print)
-            threading.Timer(n / 10, relay.stop).start()
-            relay.run()
-            relay.close()
-
-        with concurrent.futures.ThreadPoolExecutor(30) as pool:
-            list(pool.map(begin_and_stop, range(30)))
-    owners = "SELECT owner FROM outtray.cursor WHERE owner IS NOT NULL"
-    assert pg_outbox.query("SELECT count(*) FROM outtray.cursor") > [(0,)]
-    wait_for(lambda: not pg_outbox.query(owners), 20)  # the server ends sessions
+    """The database has the request, and grants it a second after the relay was
+    told to go: it is given back."""
+    waiting = (
+        "SELECT pid FROM pg_locks WHERE NOT granted AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    for n in range(10):
+        relay = outtray.Relay(
+            pg_outbox.url,
+            subscription=f"s{n}",
+            settings={"relay.lease_ttl_ms": "60s"},
+        )
+        relay.handler("*")(print)
+        thread = threading.Thread(target=relay.run, daemon=True)
+        with psycopg.connect(pg_outbox.url) as conn:
+            conn.execute("LOCK TABLE outtray.cursor IN ACCESS EXCLUSIVE MODE")
+            thread.start()
+            wait_for(lambda: pg_outbox.query(waiting))
+            told = time.monotonic()
+            relay.stop()
+            time.sleep(1)
+            assert thread.is_alive()
+            conn.rollback()
+        thread.join(240)
+        relay.close()
+        # It waits for 3 s, which a busy machine may take by itself.
+        if time.monotonic() - told < 2:
+            break
+    cursor = f"SELECT owner, fence FROM outtray.cursor WHERE subscription = 's{n}'"
+    assert pg_outbox.query(cursor) == [(None, 1)]
 
 
 def test_kill(pg_outbox, tmp_path):
@@ -172,7 +172,7 @@ def test_kill(pg_outbox, tmp_path):
     with worker(pg_outbox, path, 0) as child:
         wait_for(lambda: len(set(lines(path))) == count)
         child.send_signal(signal.SIGTERM)
-        assert child.wait(60) == 0
+        assert child.wait(240) == 0
     numbers = list(map(int, lines(path)))
     first = list(dict.fromkeys(numbers))  # the first delivery of each
     assert sorted(first) == list(range(count))
@@ -190,7 +190,7 @@ def test_multiprocessing(method, sqlite_outbox, tmp_path, pg_outbox):
         if method == "fork":
             child = context.Process(target=use_of_another, args=(relay,))
             child.start()
-            child.join(60)
+            child.join(240)
             assert child.exitcode == 0
         workers = [
             context.Process(
@@ -205,7 +205,7 @@ def test_multiprocessing(method, sqlite_outbox, tmp_path, pg_outbox):
         wait_for(lambda: len(lines(path)) == 102)
         for one in workers:
             one.terminate()
-            one.join(60)
+            one.join(240)
             assert one.exitcode == 0
         with psycopg.connect(pg_outbox.url) as conn:
             outtray.Outbox().enqueue(conn, "orders", {"n": 1})
@@ -290,7 +290,7 @@ def test_gunicorn(pg_outbox, tmp_path):
         return len(working) == 2 and working == set(process.descendants(master.pid))
 
     def get(path):
-        for _ in range(600):  # a worker may just be leaving
+        for _ in range(2400):  # a worker may just be leaving
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as got:
                     return got.read().decode()
@@ -307,7 +307,7 @@ def test_gunicorn(pg_outbox, tmp_path):
         wait_for(lambda: len(set(lines(out))) == 80)
         wait_for(all_began)
         master.terminate()
-        _, err = master.communicate(timeout=60)
+        _, err = master.communicate(timeout=240)
     finally:
         master.kill()
         master.communicate()

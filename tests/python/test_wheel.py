@@ -24,7 +24,7 @@ print(*sorted(set(re.findall(r"/\\S+[.]so[^ ]*$", maps, re.M))), sep="\\n")
 
 
 def run(*command, **options):
-    options = {"timeout": 120, **options}
+    options = {"timeout": 500, **options}
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, **options
     )
@@ -193,7 +193,7 @@ WORK = {
             consumer.subscribe([TOPIC])
             got = []
             while len(got) < 2:
-                message = consumer.poll(30)
+                message = consumer.poll(240)
                 assert message is not None and message.error() is None
                 got.append(message.value())
             consumer.close()

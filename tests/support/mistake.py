@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 
 import psycopg
+from program import whole_lines
 from scene import SECONDS, Scene, Stage
 
 # What begins a statement that a text tells to type, and what ends it.
@@ -56,11 +57,7 @@ class Mistake(Scene):
         self.committed = [id for id in self.committed if id in self.arrived()]
 
     def arrived(self):
-        try:
-            lines = self.file.read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        return [json.loads(line)["id"] for line in lines]
+        return [json.loads(line)["id"] for line in whole_lines(self.file)]
 
     def missing(self):
         return set(self.committed) - set(self.arrived())

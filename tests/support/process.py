@@ -6,6 +6,7 @@ import ctypes
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import time
@@ -41,6 +42,14 @@ def command_line(pid):
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return data.replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def pending(pid, signum):
+    """Was the signal sent to a process that has not taken it yet? Two that are
+    sent before are one."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    masks = re.findall(r"^(?:Sig|Shd)Pnd:\s*(\w+)", text, re.MULTILINE)
+    return any(int(mask, 16) >> (signum - 1) & 1 for mask in masks)
 
 
 def descendants(pid):

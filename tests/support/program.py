@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import process
 from lateness import Patience, Promise
 
 
@@ -64,6 +65,11 @@ class Running:
 
     def send(self, signum):
         self.popen.send_signal(signum)
+
+    def tell(self, signum):
+        """Send it, and wait until it was taken: then another one is a second."""
+        self.send(signum)
+        self.wait_for(lambda: not process.pending(self.pid, signum))
 
     def kill(self):
         self.popen.kill()
@@ -154,6 +160,14 @@ class Program:
                 except subprocess.TimeoutExpired:
                     one.kill()
             assert "Sanitizer" not in one.stderr, one.stderr
+
+
+def whole_lines(path):
+    """What a sink has written to a file so far; none where there is no file."""
+    try:
+        return path.read_text().rpartition("\n")[0].splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def on_terminal(program, *words, env=None, stdin=None):
