@@ -111,13 +111,19 @@ class Connection:
 
     def _forget(self):
         self.lost = True
-        if self.server is not None:
-            close(self.server, "reset")
+        self._end(self.server, "reset")
 
     def _close(self, how):
-        for sock in (self.client, self.server):
-            if sock is not None:
-                close(sock, how)
+        self._end(self.client, how)
+        self._end(self.server, how)
+
+    def _end(self, sock, how):
+        """Its number is soon another's, whom the loop shall not take for it."""
+        if sock is None or sock.fileno() < 0:
+            return
+        self.proxy._loop.remove_reader(sock)
+        self.proxy._loop.remove_writer(sock)
+        close(sock, how)
 
     def _cut(self, how):
         self._close(how)
@@ -264,7 +270,7 @@ class FaultProxy:
         connection.task = self._loop.create_task(self._serve(connection))
 
     async def _serve(self, connection):
-        how = "close"
+        how, pumps = "close", []
         try:
             if self.accept == "hang":
                 connection.lost = True
@@ -275,12 +281,14 @@ class FaultProxy:
             await self._loop.sock_connect(server, self.target)
             for sock in (connection.client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.gather(
-                self._pump(connection, "up"), self._pump(connection, "down")
-            )
+            for side in ("up", "down"):
+                pumps.append(self._loop.create_task(self._pump(connection, side)))
+            await asyncio.gather(*pumps)
         except OSError:
             how = "reset"  # one side did so, or is not there
         finally:
+            for pump in pumps:  # the other one may still wait
+                pump.cancel()
             connection._close(how)
             self.connections.remove(connection)
 

@@ -58,7 +58,7 @@ def proxy(echo):
         yield proxy
 
 
-def dial(proxy, seconds=10):
+def dial(proxy, seconds=120):
     sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=seconds)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -82,7 +82,7 @@ def silent(sock, seconds=0.5):
     sock.settimeout(seconds)
     with pytest.raises(socket.timeout):
         sock.recv(1)
-    sock.settimeout(10)
+    sock.settimeout(120)
     return True
 
 
@@ -124,7 +124,7 @@ def test_cut_all(proxy, echo, how):
                 sock.recv(1)
         else:
             assert sock.recv(1) == b""
-        assert echo.ended.wait(10)
+        assert echo.ended.wait(120)
     with dial(proxy) as sock:
         assert ask(sock) == b"ping"
 
@@ -178,7 +178,7 @@ def test_a_half_open_connection(proxy, echo):
     with dial(proxy) as sock:
         ask(sock)
         proxy.forget()
-        assert echo.ended.wait(10)
+        assert echo.ended.wait(120)
         sock.sendall(b"anybody")
         assert silent(sock)
 
@@ -286,6 +286,26 @@ def test_a_client_that_resets(proxy, echo):
     ask(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-    assert echo.ended.wait(10)
+    assert echo.ended.wait(120)
     with dial(proxy) as sock:
         assert ask(sock) == b"ping"
+
+
+@pytest.mark.parametrize("how", ["client", "proxy"])
+def test_numbers_of_sockets_that_are_gone(proxy, echo, how):
+    """Those who come next have them, and are not taken for the dead."""
+    newcomers = [socket.socket() for _ in range(6)]
+    gone = dial(proxy)
+    ask(gone)
+    if how == "client":
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.close()
+    else:
+        proxy.forget()
+    assert echo.ended.wait(120)
+    for sock in newcomers:
+        sock.settimeout(120)
+        sock.connect(("127.0.0.1", proxy.port))
+        assert ask(sock) == b"ping"
+    for sock in (*newcomers, gone):
+        sock.close()
