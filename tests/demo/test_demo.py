@@ -93,7 +93,7 @@ def test_torture_on_the_servers_of_the_user(outtray, pg, own_kafka):
     got = outtray.run(
         "demo",
         "--json",
-        *("--torture", "25s", "--rate", "400", "--outage", "1s", "--seed", "3"),
+        *("--torture", "25s", "--rate", "400", "--outage", "1s", "--seed", "2"),
         *("--broker-down", f"kill -STOP {pid}"),
         *("--broker-up", f"kill -CONT {pid}"),
         *servers,

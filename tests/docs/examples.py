@@ -109,7 +109,7 @@ def matches(expected, printed):
     return re.fullmatch(pattern, printed.rstrip("\n") + "\n") is not None
 
 
-def run(text, folder, servers, path, seconds=120):
+def run(text, folder, servers, path, seconds=500):
     """Run the examples of `text`; returns what is wrong, a string each."""
     blocks, placeholders = parse(text)
 

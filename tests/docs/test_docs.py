@@ -25,7 +25,6 @@ ELSEWHERE = [pathlib.Path("docs/sinks.md")]
 ROLES = ("OWNER", "APP", "RELAY", "WATCH")
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in ELSEWHERE], ids=str)
 def test_examples(page, roles, pg, kafka, tmp_path):
     program = pathlib.Path(os.environ["OUTTRAY_TEST_BIN"])

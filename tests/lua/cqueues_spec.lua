@@ -21,7 +21,7 @@ describe("pgmoon inside cqueues", function()
         for _, work in ipairs {...} do
             loop:wrap(work)
         end
-        assert(loop:loop(60))
+        assert(loop:loop(240))
         assert.is_true(loop:empty())
     end
 

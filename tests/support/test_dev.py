@@ -45,7 +45,6 @@ def dev(env, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
     )
 
 
@@ -135,9 +134,9 @@ def test_nothing_is_left_behind(open_path, signum):
     below = [process.Process(pid) for pid in process.descendants(running.pid)]
     assert len(below) > 3
     running.send_signal(signum)
-    status = running.wait(30)
+    status = running.wait(240)
     assert status == (-9 if signum == signal.SIGKILL else 128 + signum)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(one.alive() for one in below):
         assert time.monotonic() < end, [process.command_line(p.pid) for p in below]
         time.sleep(0.05)
