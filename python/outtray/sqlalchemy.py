@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from ._advice import advise
-from .adapters.sqlalchemy import PENDING, check, open_transaction, plain, target
+from .adapters.sqlalchemy import PENDING, bound, check, open_transaction, plain, target
 from .errors import UnsupportedConnection
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def remember(outbox: Outbox, session: Any, raw: Any, fresh: bool) -> None:
             f"outbox.add takes a SQLAlchemy Session or AsyncSession, not a "
             f"{kind.__module__}.{kind.__qualname__}: use outbox.enqueue"
         )
+    bound(session)
     whose = open_transaction(session)
     if whose is None:
         whose = session.begin()

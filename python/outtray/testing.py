@@ -344,15 +344,20 @@ def _event(row: Any) -> EnqueuedEvent:
         payload = payload.encode()
     return EnqueuedEvent(
         seq,
-        id,
-        topic,
-        key,
-        type,
+        _text(id),
+        _text(topic),
+        _text(key),
+        _text(type),
         json.loads(headers) if headers else {},
         None if payload is None else bytes(payload),
         _moment(created_at),
         None if deliver_at is None else _moment(deliver_at),
     )
+
+
+def _text(value: Any) -> Any:
+    # A connection of sqlite3 may have text_factory = bytes.
+    return value.decode() if isinstance(value, (bytes, bytearray)) else value
 
 
 def _moment(value: Any) -> datetime:

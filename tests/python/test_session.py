@@ -243,6 +243,43 @@ def test_scoped(engine, topics):
     assert topics() == ["scoped", "at once"]
 
 
+def test_a_session_with_binds_alone(engine, topics):
+    """Where the outbox is, nobody can know: said where the event is added, and
+    with the way out."""
+    with sqlalchemy.orm.Session(binds={Order: engine}) as session:
+        with session.begin():
+            session.add(Order(n=1))
+            for enqueue in (outbox.add, outbox.enqueue):
+                with pytest.raises(outtray.UnsupportedConnection, match="binds for"):
+                    enqueue(session, "nowhere")
+            conn = session.connection(bind_arguments={"mapper": Order})
+            outbox.enqueue(conn, "here")
+    assert topics() == ["here"]
+    with sqlalchemy.orm.Session(engine, binds={Order: engine}) as session:
+        with session.begin():
+            outbox.add(session, "with both")
+    assert topics() == ["here", "with both"]
+
+
+def test_an_async_session_with_binds_alone(pg):
+    create_outbox(pg.url)
+
+    async def go():
+        engine = create_async_engine(pg.url.replace("ql:", "ql+asyncpg:"))
+        async with AsyncSession(binds={Order: engine}) as session, session.begin():
+            with pytest.raises(outtray.UnsupportedConnection, match="AsyncSession"):
+                await outbox.aenqueue(session, "nowhere")
+            with pytest.raises(outtray.UnsupportedConnection, match="binds for"):
+                outbox.add(session, "nowhere")
+            arguments = {"mapper": Order}
+            conn = await session.connection(bind_arguments=arguments)
+            await outbox.aenqueue(conn, "here")
+        await engine.dispose()
+
+    asyncio.run(go())
+    assert pg.query("SELECT topic FROM outtray.event") == [("here",)]
+
+
 def test_async(pg):
     """The same of an AsyncSession, whose listeners are given its Session."""
     create_outbox(pg.url)

@@ -277,6 +277,28 @@ def test_misuse(tmp_path):
         EnqueuedEvents(f"sqlite:{tmp_path}/a.db", "no name")
 
 
+def test_text_that_comes_as_bytes(tmp_path):
+    """An application may want its own text so."""
+    conn = sqlite3.connect(tmp_path / "shop.db")
+    create_outbox(conn)
+    conn.text_factory = bytes
+    events = EnqueuedEvents(conn)
+    with conn:
+        outtray.Outbox().enqueue(
+            conn, "t", {"n": 1}, key="k", type="T", headers={"a": "b"}
+        )
+    found = events.assert_enqueued("t", key="k", type="T", headers={"a": "b"})
+    assert events.assert_enqueued(id=found.id, payload={"n": 1}) == found
+    told = []
+    assert events.deliver(told.append) == 1 and told == [found]
+    handled = []
+    for _ in range(2):
+        with conn, outtray.Inbox().once(conn, "billing", found.id) as first:
+            handled.append(first)
+    assert handled == [True, False]
+    conn.close()
+
+
 CONFTEST = """
 import sqlite3
 import outtray.testing, pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.exc import UnboundExecutionError
 
 from .. import _core
 from ..errors import (
@@ -12,6 +13,7 @@ from ..errors import (
     NotInTransaction,
     TransactionFailed,
     Unsupported,
+    UnsupportedConnection,
 )
 from . import NoCopy, find_sync
 from .psycopg import CLOSED, FAILED
@@ -105,6 +107,23 @@ OVER = (
 )
 
 
+UNBOUND = (
+    "this SQLAlchemy {kind} has binds for some classes or tables only, and outtray "
+    "does not know in which of their databases the outbox is: make it with bind=, "
+    "too, or pass that connection to outbox.enqueue, as "
+    "session.connection(bind_arguments={{'mapper': Order}})"
+)
+
+
+def bound(session: Any, kind: str = "Session") -> None:
+    """Raise if a Session has no connection but those of its classes."""
+    if session.bind is None:
+        try:
+            session.get_bind()
+        except UnboundExecutionError as error:
+            raise UnsupportedConnection(UNBOUND.format(kind=kind)) from error
+
+
 def open_transaction(session: Any, kind: str = "Session") -> Any:
     """The innermost transaction that is open on a Session, or None."""
     found = session.get_nested_transaction() or session.get_transaction()
@@ -189,6 +208,7 @@ class AlchemySession(AlchemyConnection):
         session = plain(conn)
         open_transaction(session)
         begun(session, required, "Session")
+        bound(session)
         real = connection_of(session)
         check(real, required, "Session")
         return *target(real), real
@@ -218,6 +238,7 @@ class AsyncAlchemySession(AsyncAlchemyConnection):
         session = plain(conn)
         open_transaction(session.sync_session, "AsyncSession")
         begun(session, required, "AsyncSession")
+        bound(session.sync_session, "AsyncSession")
         real = await session.connection()
         if session.info.get(PENDING):
             await session.run_sync(connection_of)
