@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from lateness import Patience
+from lateness import Patience, Promise
 
 ROOT = pathlib.Path(os.environ["OUTTRAY_SOURCE_DIR"])
 LONG = bool(os.environ.get("OUTTRAY_TEST_LONG"))
@@ -158,8 +158,11 @@ def rounds(dice, faults, n):
 
 
 def go_on(pack, seconds=60):
-    """Somebody relays again, and then there is a pause of any length."""
+    """Somebody relays again in time, and then there is a pause of any length."""
+    promise = Promise(seconds)
     pack.shop.moved(pack.relays[-1], seconds)
+    said = "\n".join(relay.stderr[-2000:] for relay in pack.relays)
+    assert not promise.broken(), f"nobody relays: {promise}\n{said}"
     time.sleep(pack.dice.uniform(0, 0.3))
 
 

@@ -3,7 +3,6 @@ end, two and five at a time, while the database and the broker have their own
 troubles; then everything is counted."""
 
 import random
-import time
 
 import campaign
 import pytest
@@ -23,8 +22,7 @@ def test_relays_that_die_at_random(shop, store, size, kills):
     with shop.traffic(pause=0.003) as traffic:
         pack = campaign.Pack(shop, size, dice)
         while pack.kills < kills:
-            pack.shop.moved(pack.relays[-1], 60)
-            time.sleep(dice.uniform(0, 0.3))
+            campaign.go_on(pack)
             pack.harm()
         pack.kill_all()
         crashes = pack.kills + pack.pauses + size

@@ -95,7 +95,10 @@ class Promise:
 
 class Patience(Promise):
     """With what is promised to nobody, and must come all the same: the limit is
-    only there so that a test ends that has waited in vain."""
+    only there so that a test ends, and tells why, that has waited in vain."""
 
     def __init__(self, seconds):
         super().__init__(seconds, others=2 * seconds)
+
+    def limit(self):
+        return min(super().limit(), 8 * self.seconds)

@@ -83,6 +83,11 @@ def test_patience_is_longer_than_a_promise(watch, monkeypatch):
     assert promise.broken() and not patience.broken()
     patience.began -= 20
     assert patience.broken()
+    # … and ends, however late the machine is.
+    monkeypatch.setattr(lateness, "pressure", lambda: 7000.0)
+    assert not patience.broken()
+    patience.began -= 50
+    assert patience.broken()
 
 
 def test_a_process_that_may_not_run_is_granted_that_time():
