@@ -108,6 +108,53 @@ def cut_in_a_request(case):
     yield
 
 
+def half_a_request(tail):
+    """What the server has of it is done, up to the row of the cursor and its
+    lock; the rest never comes. Whatever is cut off the end."""
+
+    def cause(case):
+        for connection in case.proxy.living():
+            connection.up.tail = tail
+        yield
+
+    cause.__name__ = f"half_a_request_{tail}"
+    return cause
+
+
+def half_done(case):
+    """Requests of the relay whose rest the server waits for, with locks."""
+    return case.admin(
+        "SELECT pid FROM pg_stat_activity WHERE usename = %s"
+        " AND wait_event_type = 'Client' AND pid IN (SELECT pid FROM pg_locks"
+        " WHERE mode = 'RowExclusiveLock')"
+        " AND state_change < clock_timestamp() - interval '0.3 s'",
+        case.role,
+    )
+
+
+def power_of_the_relay_lost(case):
+    """In the middle of a request. The server is not told, and another relay
+    takes over as soon as the lease is over."""
+    for tail in (20, 30, 40, 60, 80):
+        for connection in case.proxy.living():
+            connection.up.tail = tail
+        end = time.monotonic() + 1
+        while not half_done(case) and time.monotonic() < end:
+            time.sleep(0.02)
+        if half_done(case):
+            break
+        case.recovers()
+    assert half_done(case), "no request was cut in its middle"
+    case.relay.kill()
+    case.relay = case.program.start("relay", "--log.format", "json", *OPTIONS)
+    case.stands(2)
+    yield
+    assert any("ending process" in text for _, text in case.lines())
+
+
+OPTIONS = power_of_the_relay_lost.options = ("--relay.lease_ttl_ms", "3s")
+
+
 def slow(case):
     case.proxy.up.rate = case.proxy.down.rate = 40000
     case.flows(4)
@@ -306,6 +353,8 @@ CAUSES = [
     wrong_greeting,
     cut_in_a_message,
     cut_in_a_request,
+    *map(half_a_request, (0, 1, 6, 20, 100, 200)),
+    power_of_the_relay_lost,
     slow,
     sliced,
     far_away,

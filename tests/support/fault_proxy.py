@@ -42,6 +42,8 @@ class Faults:
     cut_after: Optional[int] = None  # so many bytes more, then `cut`
     cut: str = "reset"  # or "close"
     garble: int = 0  # so many bytes more arrive changed
+    # Of the next piece the last so many bytes are lost, and all behind it.
+    tail: Optional[int] = None
 
     def clear(self):
         for field in dataclasses.fields(self):
@@ -318,7 +320,11 @@ class FaultProxy:
             if not data:
                 sink.shutdown(socket.SHUT_WR)
                 return
+            tail = connection.least(side, "tail")
+            if tail is not None:
+                data = data[: max(0, len(data) - tail)]
             await self._pass(connection, side, sink, bytearray(data))
+            connection.lost = connection.lost or tail is not None
 
     async def _while(self, connection, side, name):
         while connection.any(side, name) and not connection.lost:

@@ -43,14 +43,25 @@ void ot_pg_link_ask(struct ot_pg_link *link, struct ot_pg_job *job)
     link->queue[link->nqueue++] = job;
 }
 
+/* Whom the server is asked about. A pooler has no such process: to have got
+ * an answer where the session's own first statement has none says enough. Later
+ * its sessions change, and only its life can be asked for. */
+static int process_of(const struct ot_pg_link *link)
+{
+    return link->ours || link->greeting_due ? PQbackendPID(link->conn) : 0;
+}
+
 void ot_pg_link_close(struct ot_pg_link *link)
 {
+    if (link->running && process_of(link) != 0)
+        link->probe.predecessor = process_of(link);
     ot_pg_probe_end(&link->probe);
     PQfinish(link->conn);
     link->conn = NULL;
     link->phase = OT_PG_OFF;
     link->nqueue = 0;
     link->running = false;
+    link->rolling_back = false;
     link->unsent = false;
     link->greeted = false;
     link->greeting_due = false;
@@ -178,7 +189,8 @@ static void heard(struct ot_pg_link *link, int64_t now_us)
 {
     ot_pg_probe_end(&link->probe);
     link->deadline_us = now_us + link->silence_us;
-    link->look_us = now_us + link->patience_us / 2;
+    link->look_us =
+        now_us + link->patience_us / (link->probe.predecessor != 0 ? 8 : 2);
     link->forlorn_us = now_us + link->patience_us;
 }
 
@@ -197,14 +209,6 @@ static int give_up(struct ot_pg_link *link, int64_t now_us, const char *what,
                    link->queue[0]->what, what);
 }
 
-/* Whom the server is asked about. A pooler has no such process: to have got
- * an answer where the session's own first statement has none says enough. Later
- * its sessions change, and only its life can be asked for. */
-static int process_of(const struct ot_pg_link *link)
-{
-    return link->ours || link->greeting_due ? PQbackendPID(link->conn) : 0;
-}
-
 /* A request is out and nothing comes back. */
 static int watch(struct ot_pg_link *link, int64_t now_us,
                  struct outtray_error *err)
@@ -216,9 +220,10 @@ static int watch(struct ot_pg_link *link, int64_t now_us,
                        "%s: the server said nothing for %lld ms",
                        link->queue[0]->what,
                        (long long)(link->silence_us / 1000));
-    if (link->probe.conn == NULL && now_us >= link->look_us)
-        ot_pg_probe_ask(&link->probe, link->conf, link->conn, process_of(link),
-                        now_us);
+    if (link->probe.conn == NULL && now_us >= link->look_us) {
+        link->probe.pid = process_of(link);
+        ot_pg_probe_ask(&link->probe, link->conf, link->conn, now_us);
+    }
     if (link->probe.conn != NULL)
         found = ot_pg_probe_service(&link->probe);
     switch (found) {
@@ -288,11 +293,12 @@ static void hear_greeting(struct ot_pg_link *link, PGresult *result)
 static int send_job(struct ot_pg_link *link, struct outtray_error *err)
 {
     struct ot_pg_job *job = link->queue[0];
-    struct ot_pg_plans *plans = link->ours ? &link->plans : NULL;
+    bool planned = link->ours && !link->rolling_back;
+    struct ot_pg_plans *plans = planned ? &link->plans : NULL;
 
     link->running = true;
     link->statement = 0;
-    link->syncs = 0;
+    link->answered = false;
     heard(link, ot_now_us());
     ot_crash_point("postgres.send");
     if ((!link->greeted && !greet(link)) ||
@@ -313,6 +319,18 @@ void ot_pg_link_hurry(struct ot_pg_link *link)
         link->deadline_us = 0;
 }
 
+/* A statement failed, and with it all behind it, COMMIT too. */
+static bool rolls_back(struct ot_pg_link *link, struct ot_pg_job *job)
+{
+    link->rolling_back = !link->rolling_back && job->reply.code != 0 &&
+                         PQtransactionStatus(link->conn) == PQTRANS_INERROR;
+    if (!link->rolling_back)
+        return false;
+    ot_pg_script_clear(&job->script);
+    ot_pg_say(&job->script, 0, "ROLLBACK");
+    return !ot_pg_script_failed(&job->script);
+}
+
 static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
 {
     struct ot_pg_job *job = link->queue[0];
@@ -322,11 +340,16 @@ static void end_job(struct ot_pg *pg, struct ot_pg_link *link)
     if (link->replan)
         ot_pg_plans_forget(&link->plans);
     link->replan = false;
+    if (rolls_back(link, job))
+        return;
     if (job->reply.code == 0 && job->again != NULL && job->again(pg, job)) {
         if (!ot_pg_script_failed(&job->script))
             return;
         job->reply.code = ot_fail_nomem(&job->reply.err);
     }
+    if (job->reply.code == 0 && (job->reply.kind == OT_REPLY_LEASE ||
+                                 job->reply.kind == OT_REPLY_WRITE))
+        link->probe.predecessor = 0; /* the row of the cursor is free */
     link->nqueue--;
     memmove(link->queue, link->queue + 1,
             link->nqueue * sizeof(link->queue[0]));
@@ -365,7 +388,7 @@ static void hear_result(struct ot_pg *pg, struct ot_pg_link *link,
             taken = job->heard(pg, job, tag, result);
         break;
     case PGRES_PIPELINE_SYNC:
-        link->syncs++;
+        link->answered = true;
         break;
     case PGRES_PIPELINE_ABORTED:
         break;
@@ -416,7 +439,7 @@ static void hear(struct ot_pg *pg, struct ot_pg_link *link)
             hear_result(pg, link, result);
         else
             go_on(link);
-        if (link->syncs == link->queue[0]->script.syncs)
+        if (link->answered)
             end_job(pg, link);
     }
 }

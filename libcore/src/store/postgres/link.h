@@ -1,7 +1,10 @@
 /* link.h - one connection, driven without waiting, and the jobs it carries.
  *
  * A job is one request: a script goes out in one go, its results come back,
- * the job finishes (or sends another script). Jobs of one link run one after
+ * the job finishes (or sends another script). In one go means one send, as far
+ * as it is not longer than libpq's buffer: between two, the network may end, and
+ * the server would keep a transaction open. So a script has one Sync, behind its
+ * COMMIT, and where a statement fails ROLLBACK follows. Jobs of one link run one after
  * the other; the two links of a store run side by side.
  */
 #ifndef OT_PG_LINK_H
@@ -54,8 +57,9 @@ struct ot_pg_link {
     PostgresPollingStatusType poll; /* while connecting */
     bool unsent;                    /* bytes wait for the socket */
     bool running;                   /* queue[0] was sent */
+    bool rolling_back;              /* it failed, and this is its end */
     int statement;                  /* whose result is next */
-    int syncs;
+    bool answered;                  /* up to its Sync */
     const char *greeting; /* its first statement: a row if nobody stands between
                              us and the server; $1: the server's process */
     bool greeted;         /* it was sent */

@@ -90,7 +90,7 @@ void ot_pg_prune(struct ot_pg *, const struct ot_prune_request *);
 /* A cleared job of that kind. */
 struct ot_pg_job *ot_pg_job(struct ot_pg *, enum ot_reply_kind,
                             const char *what);
-/* BEGIN and the settings; COMMIT and both syncs. */
+/* BEGIN and the settings; COMMIT. */
 enum ot_pg_mode {
     OT_PG_READ,      /* each statement has its snapshot */
     OT_PG_READ_ONCE, /* one snapshot for all of them */

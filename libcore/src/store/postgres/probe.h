@@ -30,19 +30,28 @@ enum ot_pg_finding {
 };
 
 struct ot_pg_probe {
+    const struct ot_log *log;
     PGconn *conn; /* NULL: none is under way */
     PostgresPollingStatusType poll;
     bool connecting;
     bool about_session; /* ask, once connected */
     int pid;            /* its process */
+    int64_t lease_us;   /* how long a lease lasts */
+    int predecessor;    /* that of the session before it, which may hang */
+    enum ot_pg_finding found;
+    int in_the_way; /* a process that is to be ended, or 0 */
     int64_t began_us;
     uint32_t generation; /* of the descriptor */
 };
 
-/* Ask the server of a silent connection about it. pid 0: only whether it
- * answers. Nothing happens where there is no memory: it is looked again. */
+/* Ask the server of a silent connection about its process probe->pid (0: only
+ * whether it answers), and end a session of a relay that holds a lock which
+ * this one waits for, and which nobody will ever let go: that of
+ * probe->predecessor, or one that has waited within a transaction for longer
+ * than a lease lasts. Nothing happens where there is no memory: it is looked
+ * again. */
 void ot_pg_probe_ask(struct ot_pg_probe *, const struct outtray_conf *,
-                     const PGconn *silent, int pid, int64_t now_us);
+                     const PGconn *silent, int64_t now_us);
 /* Connect as ot_pg_connect_start_at does. */
 void ot_pg_probe_connect(struct ot_pg_probe *, const struct outtray_conf *,
                          unsigned attempt, int64_t now_us);

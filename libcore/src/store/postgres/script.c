@@ -21,7 +21,6 @@ void ot_pg_script_clear(struct ot_pg_script *s)
     clear(&s->bytes);
     s->nstatements = 0;
     s->nparams = 0;
-    s->syncs = 0;
 }
 
 void ot_pg_script_free(struct ot_pg_script *s)
@@ -58,12 +57,6 @@ void ot_pg_say(struct ot_pg_script *s, int tag, const char *fmt, ...)
     (void)n; /* without assertions */
     ot_buffer_puts(&s->text, text);
     ot_pg_said(s);
-}
-
-void ot_pg_sync(struct ot_pg_script *s)
-{
-    s->statements[s->nstatements - 1].sync = true;
-    s->syncs++;
 }
 
 /* --- parameters ---------------------------------------------------------- */
@@ -278,11 +271,8 @@ static bool send_one(const struct ot_pg_script *s, PGconn *conn,
 bool ot_pg_script_send(struct ot_pg_script *s, PGconn *conn,
                        struct ot_pg_plans *plans)
 {
-    for (int i = 0; i < s->nstatements; i++) {
+    for (int i = 0; i < s->nstatements; i++)
         if (!send_one(s, conn, &s->statements[i], plans))
             return false;
-        if (s->statements[i].sync && PQpipelineSync(conn) != 1)
-            return false;
-    }
-    return true;
+    return PQpipelineSync(conn) == 1;
 }

@@ -25,7 +25,6 @@ struct ot_pg_statement {
     int tag;    /* what its result is; 0: of no interest */
     int param;  /* its first */
     int nparams;
-    bool sync;   /* behind it */
     bool parses; /* sent: the result of its preparation comes first */
     int plan;    /* sent: under this name, or OT_NO_PLAN */
 };
@@ -43,7 +42,6 @@ struct ot_pg_script {
     int nstatements;
     struct ot_pg_param params[OT_PG_PARAMS];
     int nparams;
-    int syncs;
     size_t array; /* where the array that is being built begins */
 };
 
@@ -57,8 +55,6 @@ void ot_pg_say(struct ot_pg_script *, int tag, const char *fmt, ...)
  * with ot_pg_said. */
 void ot_pg_say_begin(struct ot_pg_script *, int tag);
 void ot_pg_said(struct ot_pg_script *);
-/* The last statement is followed by a sync. */
-void ot_pg_sync(struct ot_pg_script *);
 
 void ot_pg_i64_param(struct ot_pg_script *, int64_t);
 void ot_pg_time_param(struct ot_pg_script *, int64_t wall_us);
@@ -78,8 +74,8 @@ void ot_pg_array_text(struct ot_pg_script *, struct ot_slice); /* NULL too */
 void ot_pg_array_end(struct ot_pg_script *);
 
 bool ot_pg_script_failed(const struct ot_pg_script *); /* out of memory */
-/* Into libpq's output buffer; plans may be NULL. false: the connection is
- * broken. */
+/* Into libpq's output buffer, with a Sync behind all of it; plans may be NULL.
+ * false: the connection is broken. */
 bool ot_pg_script_send(struct ot_pg_script *, PGconn *, struct ot_pg_plans *);
 
 #endif

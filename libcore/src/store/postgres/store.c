@@ -55,9 +55,7 @@ void ot_pg_begin(struct ot_pg *pg, struct ot_pg_job *job, enum ot_pg_mode mode)
 
 void ot_pg_commit(struct ot_pg_job *job)
 {
-    ot_pg_sync(&job->script);
     ot_pg_say(&job->script, 0, "COMMIT");
-    ot_pg_sync(&job->script);
 }
 
 void ot_pg_look(struct ot_pg *pg, struct ot_pg_job *job)
@@ -66,12 +64,10 @@ void ot_pg_look(struct ot_pg *pg, struct ot_pg_job *job)
         ot_pg_begin(pg, job, OT_PG_READ);
 }
 
-/* Up to a sync, all is one transaction of READ COMMITTED. */
+/* Up to the Sync, all is one transaction of READ COMMITTED in any case. */
 void ot_pg_looked(struct ot_pg *pg, struct ot_pg_job *job)
 {
-    if (pg->links[OT_PG_READS].ours)
-        ot_pg_sync(&job->script);
-    else
+    if (!pg->links[OT_PG_READS].ours)
         ot_pg_commit(job);
 }
 
@@ -408,7 +404,7 @@ static void make_links(struct ot_pg *pg)
         link->conf = pg->conf;
         link->generation = (uint32_t)i;
         link->probe.generation = (uint32_t)(OT_PG_LINKS + i);
-        link->log = pg->log;
+        link->log = link->probe.log = pg->log;
         link->connect_us = ot_conf_us(pg->conf, "store.connect_timeout_ms");
         link->silence_us = ot_conf_us(pg->conf, "store.statement_timeout_ms") +
                            ot_conf_us(pg->conf, "store.network_timeout_ms");

@@ -243,10 +243,8 @@ void ot_pg_write(struct ot_pg *pg, const struct ot_write_request *w)
     say_held(pg, script, w->held_put, w->nheld_put);
     say_delete(pg, script, "command", "id", w->commands_done,
                w->ncommands_done);
-    ot_pg_sync(script);
     ot_pg_say(script, 0, "COMMIT");
     if (w->durable)
         ot_pg_say(script, TAG_FLUSHED, "SELECT pg_current_wal_flush_lsn()");
-    ot_pg_sync(script);
     ot_pg_link_ask(&pg->links[OT_PG_WRITES], job);
 }
