@@ -208,7 +208,7 @@ static enum ot_wish next_give_up(struct ot_engine *e, union ot_wish_args *out)
     if (e->in_flight > 0 && e->now_us < e->hard_us + GRACE_US)
         return next_lease(e, out);
     if (e->now_us < answer_us(e))
-        return OT_WAIT;
+        return next_lease(e, out); /* it may have to be renewed meanwhile */
     if (e->lease.fence == 0 || e->asked[OT_REPLY_RELEASE].under_way) {
         e->phase = OT_PHASE_DONE;
         return OT_DONE;
