@@ -37,6 +37,47 @@ INTEGER(int32_t)
 INTEGER(uint32_t)
 INTEGER(enum SWIGTYPE)
 
+/* SWIG takes every userdata for one of its own, a file of io too, and reads in it.
+ * The metatables of ours bear a mark (%init). */
+%{
+#define OBJECT_MARK "outtray"
+
+static bool object_is_ours(lua_State *L, int index)
+{
+    bool ours;
+
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return false;
+    lua_pushliteral(L, OBJECT_MARK);
+    lua_rawget(L, -2);
+    ours = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return ours;
+}
+
+static int object_read(lua_State *L, int index, void **out,
+                       swig_type_info *type, int flags)
+{
+    return lua_isnil(L, index) || object_is_ours(L, index)
+               ? SWIG_Lua_ConvertPtr(L, index, out, type, flags)
+               : SWIG_ERROR;
+}
+
+#undef SWIG_ConvertPtr
+#define SWIG_ConvertPtr object_read
+
+/* Its own reads in the argument for the name of its type. */
+#undef SWIG_fail_arg
+#define SWIG_fail_arg(name, argument, type)                              \
+    {                                                                    \
+        SWIG_Lua_pushferrstring(L, "Error in %s (arg %d), expected '%s' " \
+                                   "got '%s'",                           \
+                                name, argument, type,                    \
+                                luaL_typename(L, argument));             \
+        goto fail;                                                       \
+    }
+%}
+
 /* nil is no object. */
 %typemap(check) SWIGTYPE * %{
     if ($1 == NULL) {
@@ -193,6 +234,23 @@ static int owned_push(lua_State *L)
 %}
 
 %init %{
+    /* What SWIG calls of a metatable trusts its arguments as well: nobody gets
+     * hold of it, nor of what is meant for people who know its insides. */
+    for (size_t i = 0; swig_types[i] != NULL; i++) {
+        const swig_lua_class *class = swig_types[i]->clientdata;
+
+        if (class == NULL)
+            continue;
+        SWIG_Lua_get_class_metatable(L, class->fqname);
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, OBJECT_MARK);
+        lua_pushliteral(L, OBJECT_MARK);
+        lua_setfield(L, -2, "__metatable");
+        lua_getfield(L, -1, ".fn");
+        lua_pushnil(L);
+        lua_setfield(L, -2, "__disown");
+        lua_pop(L, 2);
+    }
     /* SWIG's helpers for people at a prompt. */
     lua_pushnil(L);
     lua_setglobal(L, "swig_type");

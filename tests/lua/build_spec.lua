@@ -287,4 +287,28 @@ describe("outtray.core", function()
         end
         assert.is_function(core.relay_open)
     end)
+
+    it("takes no userdata of others", function()
+        local core = require "outtray.core"
+        local conf = core.conf_new()
+        local options = core.enqueue_options("outtray", core.DOLLAR, core.POSTGRESQL,
+            false, 9, 9)
+        local file = io.tmpfile()
+        local others = {file, options, core, "conf", 7, true, print}
+        for _, other in ipairs(others) do
+            for _, name in ipairs {"conf_check", "relay_fd", "batch_size"} do
+                local ok, message = pcall(core[name], other)
+                assert.is_false(ok)
+                assert.matches(name .. " %(arg 1%), expected", message)
+            end
+        end
+        assert.has_error(function() core.enqueue_build(file, {{topic = "t"}}) end)
+        -- Nor are there other ways to where they are trusted.
+        assert.equal("outtray", getmetatable(conf))
+        assert.has_error(function() setmetatable(conf, {}) end)
+        assert.is_nil(conf.__disown)
+        assert.is_true(core.conf_set(conf, "relay.ordering", "strict"))
+        assert.equal("strict", core.conf_get(conf, "relay.ordering"))
+        file:close()
+    end)
 end)
