@@ -40,27 +40,28 @@ struct patience {
     int64_t user_ms, idle_s, interval_s, count;
 };
 
-static struct patience patience(int64_t network_ms)
+static struct patience patience(int64_t silence_ms)
 {
-    struct patience p = {.user_ms = network_ms * 9 / 10, .count = 2};
+    struct patience p = {.user_ms = silence_ms * 9 / 10, .count = 2};
 
     p.idle_s = p.user_ms / 2000 > 1 ? p.user_ms / 2000 : 1;
     p.interval_s = p.idle_s / 2 > 1 ? p.idle_s / 2 : 1;
     return p;
 }
 
-void ot_pg_keepalives(struct ot_buffer *out, int64_t network_ms,
+void ot_pg_keepalives(struct ot_buffer *out, int64_t silence_ms,
                       const char *local)
 {
-    struct patience p = patience(network_ms);
+    struct patience p = patience(silence_ms);
 
-    ot_buffer_printf(out,
-                     "set_config('tcp_keepalives_idle', '%lld', %s), "
-                     "set_config('tcp_keepalives_interval', '%lld', %s), "
-                     "set_config('tcp_keepalives_count', '%lld', %s), "
-                     "set_config('tcp_user_timeout', '%lld', %s)",
-                     (long long)p.idle_s, local, (long long)p.interval_s, local,
-                     (long long)p.count, local, (long long)p.user_ms, local);
+    ot_buffer_printf(
+        out,
+        "pg_catalog.set_config('tcp_keepalives_idle', '%lld', %s), "
+        "pg_catalog.set_config('tcp_keepalives_interval', '%lld', %s), "
+        "pg_catalog.set_config('tcp_keepalives_count', '%lld', %s), "
+        "pg_catalog.set_config('tcp_user_timeout', '%lld', %s)",
+        (long long)p.idle_s, local, (long long)p.interval_s, local,
+        (long long)p.count, local, (long long)p.user_ms, local);
 }
 
 static void add_timeouts(struct params *p, const struct outtray_conf *conf)

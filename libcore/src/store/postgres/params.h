@@ -13,11 +13,11 @@
     "CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN " \
     "set_config('client_encoding', 'SQL_ASCII', " local ") END"
 
-/* Calls of set_config, separated by commas, that make the server notice a dead
- * client as soon as this client notices a dead server (store.network_timeout_ms).
- * By its own settings it may take two hours, and keeps locks and session until
- * then. They do nothing to a unix socket. local: as above. */
-void ot_pg_keepalives(struct ot_buffer *out, int64_t network_ms,
+/* Calls of set_config, separated by commas, that make the server notice within
+ * silence_ms that its client is dead, or reads nothing. By its own settings it
+ * may take two hours, and keeps locks, snapshot and session until then. They do
+ * nothing to a unix socket. local: as above. */
+void ot_pg_keepalives(struct ot_buffer *out, int64_t silence_ms,
                       const char *local);
 
 /* Begin to connect, without waiting: go on with PQconnectPoll. Keepalives,

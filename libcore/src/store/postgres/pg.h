@@ -36,7 +36,7 @@ struct ot_pg {
     int schema;     /* as the outbox has it, when a lease was last taken */
     bool told_copy; /* that the outbox was made on another server */
     char *settings; /* the statement that makes a transaction ours */
-    char *greeting; /* of the reads: makes the session ours, if it is */
+    char *greetings[OT_PG_LINKS]; /* make a session ours, if it is */
 
     struct ot_pg_link links[OT_PG_LINKS];
     struct ot_pg_job jobs[OT_PG_JOBS]; /* by enum ot_reply_kind */

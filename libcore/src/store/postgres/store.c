@@ -356,7 +356,8 @@ static void op_close(struct ot_store *store)
     ot_filter_free(&pg->filter);
     outtray_conf_free(pg->conf);
     ot_free(pg->settings);
-    ot_free(pg->greeting);
+    for (int i = 0; i < OT_PG_LINKS; i++)
+        ot_free(pg->greetings[i]);
     ot_free(pg);
 }
 
@@ -366,7 +367,7 @@ static void op_close(struct ot_store *store)
  * is lost, and found by somebody else. Without row_security = off, a policy
  * would hide rows without a word; so it is an error. */
 #define SETTINGS(local)                                                    \
-    "SELECT set_config('search_path', 'pg_catalog, pg_temp', " local "), " \
+    "set_config('search_path', 'pg_catalog, pg_temp', " local "), "        \
     "set_config('row_security', 'off', " local "), "                       \
     "set_config('statement_timeout', '%lld', " local "), " OT_PG_ENCODING( \
         local) ", "                                                        \
@@ -375,25 +376,48 @@ static void op_close(struct ot_store *store)
 
 /* Where no pooler stands between, once for the session: a look at the log is
  * then a statement and nothing else. */
-static const char greeting[] =
+static const char ours[] =
     SETTINGS("false") ", set_config('default_transaction_isolation', "
                       "'read committed', false), "
                       "set_config('default_transaction_read_only', 'on', "
                       "false), "
                       "set_config('plan_cache_mode', 'force_generic_plan', "
-                      "false) WHERE pg_backend_pid() = $1";
+                      "false), ";
+
+/* A relay that is gone, or stands still, keeps its sessions, and what the server
+ * holds for them, no longer than its lease; if that is shorter than a network
+ * may be silent, as long as that. */
+static int make_greetings(struct ot_pg *pg, long long timeout_ms)
+{
+    int64_t silence_ms = ot_conf_int(pg->conf, "store.network_timeout_ms");
+    int64_t lease_ms = ot_conf_int(pg->conf, "relay.lease_ttl_ms");
+
+    if (silence_ms < lease_ms)
+        silence_ms = lease_ms;
+    for (int i = 0; i < OT_PG_LINKS; i++) {
+        struct ot_buffer text = {0};
+
+        ot_buffer_puts(&text, "SELECT ");
+        if (i == OT_PG_READS)
+            ot_buffer_printf(&text, ours, timeout_ms);
+        ot_pg_keepalives(&text, silence_ms, "false");
+        ot_buffer_puts(&text, " WHERE pg_catalog.pg_backend_pid() = $1");
+        pg->greetings[i] = text.p;
+        if (text.failed)
+            return OUTTRAY_E_NOMEM;
+    }
+    return 0;
+}
 
 static int make_settings(struct ot_pg *pg)
 {
     long long timeout =
         (long long)(ot_conf_us(pg->conf, "store.statement_timeout_ms") / 1000);
-    struct ot_buffer text = {0}, session = {0};
+    struct ot_buffer text = {0};
 
-    ot_buffer_printf(&text, SETTINGS("true"), timeout);
+    ot_buffer_printf(&text, "SELECT " SETTINGS("true"), timeout);
     pg->settings = text.p;
-    ot_buffer_printf(&session, greeting, timeout);
-    pg->greeting = session.p;
-    return text.failed || session.failed ? OUTTRAY_E_NOMEM : 0;
+    return text.failed ? OUTTRAY_E_NOMEM : make_greetings(pg, timeout);
 }
 
 static void make_links(struct ot_pg *pg)
@@ -411,9 +435,7 @@ static void make_links(struct ot_pg *pg)
         link->network_us =
             ot_conf_us(pg->conf, "store.network_timeout_ms") * 9 / 10;
         link->patience_us = link->network_us;
-        link->greeting = i == OT_PG_READS ? pg->greeting
-                                          : "SELECT 1 WHERE "
-                                            "pg_catalog.pg_backend_pid() = $1";
+        link->greeting = pg->greetings[i];
     }
 }
 
