@@ -72,19 +72,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct input in = {data, size};
     PGresult *r = build(&in);
     struct ot_rows *rows;
-    size_t sum = 0;
+    size_t sum = 0, largest, most = 0;
 
     if (!ot_pg_rows_fit(r)) {
         PQclear(r);
         return 0;
     }
-    rows = ot_pg_rows(r, 0, false);
+    rows = ot_pg_rows(r, 0, false, &largest);
     CHECK(rows != NULL);
     for (uint32_t i = 0; i < rows->n; i++) {
         const struct ot_event *e = &rows->events[i];
         sum += touch(e->topic) + touch(e->key) + touch(e->type) +
                touch(e->headers) + touch(e->payload);
+        most = e->payload.n > most ? e->payload.n : most;
     }
+    CHECK(largest == most);
     ot_rows_unref(rows);
     return sum == SIZE_MAX;
 }

@@ -87,7 +87,7 @@ static bool ascending(const struct ot_rows *rows)
 
 static bool asked(const struct ot_engine *e, const struct ot_event *event)
 {
-    if (event->seq > e->gaps.from || ot_gaps_asked(&e->gaps, event->seq))
+    if (ot_gaps_asked(&e->gaps, event->seq))
         return true;
     ot_log(e->log, OT_ERROR, "engine",
            "event %lld came back although it was not asked for",
@@ -112,9 +112,11 @@ static void add_rows(struct ot_engine *e, const struct ot_read_reply *read,
 {
     struct ot_rows *rows = read->rows;
     bool open = e->admit < e->tail;
+    /* All of it lies behind the gaps, as it does most of the time. */
+    bool tail = rows->n > 0 && rows->events[0].seq > e->gaps.from;
     uint64_t before = e->tail;
     for (uint32_t i = 0; i < rows->n; i++)
-        if (asked(e, &rows->events[i]))
+        if (tail || asked(e, &rows->events[i]))
             add_row(e, rows, &rows->events[i], read->lsn, position);
     ot_rows_ref(rows, (uint32_t)(e->tail - before)); /* one an item */
     e->pinned += rows->n;

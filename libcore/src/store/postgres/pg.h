@@ -115,12 +115,13 @@ void ot_pg_garbled(struct ot_pg_job *);
     "last_value - 1 FROM \"%s\".event_seq_seq))"
 
 /* The events of a result, which they take over: columns as in
- * OT_PG_COLUMNS, from row first. NULL: out of memory; the result is
- * cleared. */
+ * OT_PG_COLUMNS, from row first. *largest: their largest payload. NULL: out of
+ * memory; the result is cleared. */
 #define OT_PG_COLUMNS \
     "seq, id, topic, key, type, headers, payload, created_at, deliver_at"
 enum { OT_PG_COLUMN_N = 9 };
-struct ot_rows *ot_pg_rows(PGresult *, int first, bool filtered);
+struct ot_rows *ot_pg_rows(PGresult *, int first, bool filtered,
+                           size_t *largest);
 /* Do its columns have the types of the schema? Else somebody altered the
  * table, and fields may be shorter than they are taken for. */
 bool ot_pg_rows_fit(const PGresult *);

@@ -398,16 +398,6 @@ static bool hear_locks(struct ot_pg *pg, struct ot_read_reply *out)
     return true;
 }
 
-static size_t largest_payload(const struct ot_rows *rows)
-{
-    size_t largest = 0;
-
-    for (uint32_t i = 0; i < rows->n; i++)
-        if (rows->events[i].payload.n > largest)
-            largest = rows->events[i].payload.n;
-    return largest;
-}
-
 /* What the next read may expect of a payload. */
 static void learn_size(struct ot_pg *pg, size_t largest)
 {
@@ -464,7 +454,7 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
         PQclear(result);
         return;
     }
-    out->rows = ot_pg_rows(result, 1, pg->filter.n > 0);
+    out->rows = ot_pg_rows(result, 1, pg->filter.n > 0, &largest);
     if (out->rows == NULL || pg->xip.failed || pg->holders.failed) {
         job->reply.code = ot_fail_nomem(&job->reply.err);
         return;
@@ -473,7 +463,6 @@ static void hear_rows(struct ot_pg *pg, struct ot_pg_job *job, PGresult *result)
                (pg->budgeted && out->rows->n < pg->candidates);
     if (out->rows->n == 0)
         return;
-    largest = largest_payload(out->rows);
     learn_size(pg, largest);
     if (!pg->budgeted && largest > pg->most)
         stop_at_large(pg, out);
@@ -511,6 +500,7 @@ static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
 {
     struct ot_fetch_reply *out = &job->reply.fetch;
     int n = PQntuples(result);
+    size_t largest;
 
     (void)tag;
     if (!ot_pg_rows_fit(result)) {
@@ -520,7 +510,7 @@ static bool fetched(struct ot_pg *pg, struct ot_pg_job *job, int tag,
     out->n = pg->fetch_n;
     if (n > 0 && ot_pg_get_i64(result, 0, FETCH_FOUND) > n)
         out->n = (size_t)ot_pg_get_i64(result, n - 1, FETCH_ORDER);
-    out->rows = ot_pg_rows(result, 0, false);
+    out->rows = ot_pg_rows(result, 0, false, &largest);
     if (out->rows == NULL)
         job->reply.code = ot_fail_nomem(&job->reply.err);
     return true;

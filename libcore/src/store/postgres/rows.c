@@ -72,11 +72,12 @@ bool ot_pg_rows_fit(const PGresult *r)
     return true;
 }
 
-struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
+struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered,
+                           size_t *largest)
 {
     uint32_t n = (uint32_t)(PQntuples(result) - first);
     struct pg_rows *pg = ot_alloc(sizeof(*pg) + n * sizeof(pg->events[0]));
-    size_t bytes = 0;
+    size_t bytes = 0, most = 0;
 
     if (pg == NULL) {
         PQclear(result);
@@ -88,8 +89,11 @@ struct ot_rows *ot_pg_rows(PGresult *result, int first, bool filtered)
     for (uint32_t i = 0; i < n; i++) {
         decode(result, first + (int)i, filtered, &pg->events[i]);
         bytes += ot_event_bytes(&pg->events[i]);
+        if (pg->events[i].payload.n > most)
+            most = pg->events[i].payload.n;
     }
     pg->rows.bytes = bytes;
+    *largest = most;
     return &pg->rows;
 }
 

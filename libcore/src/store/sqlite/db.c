@@ -188,21 +188,16 @@ static void learn_beside(struct ot_sqlite_db *db)
     }
 }
 
-/* Is another in its place, made by a connection that was opened since? */
-static bool taken(const struct ot_sqlite_beside *b)
-{
-    struct ot_sqlite_file now;
-
-    return b->path != NULL && look(b->path, &now) && !same(&now, &b->file);
-}
-
-static bool deleted(const struct ot_sqlite_beside *b)
+/* Was it deleted, or (taken) is there another in its place by now, made by a
+ * connection that was opened since? */
+static bool deleted(const struct ot_sqlite_beside *b, bool taken)
 {
     struct ot_sqlite_file now;
 
     if (b->path == NULL)
         return false;
-    return look(b->path, &now) ? !same(&now, &b->file) : errno == ENOENT;
+    return look(b->path, &now) ? !same(&now, &b->file)
+                               : !taken && errno == ENOENT;
 }
 
 /* Those who had the file open go on in a log that has no name any more, all
@@ -211,7 +206,7 @@ static bool deleted(const struct ot_sqlite_beside *b)
 static int check_beside(struct ot_sqlite_db *db, struct outtray_error *err)
 {
     for (size_t i = 0; i < OT_COUNT(beside); i++)
-        db->forsaken |= deleted(&db->beside[i]);
+        db->forsaken |= deleted(&db->beside[i], false);
     if (!db->forsaken)
         return 0;
     return ot_fail(err, OUTTRAY_E_STORE_CONDITION,
@@ -376,7 +371,8 @@ void ot_sqlite_db_close(struct ot_sqlite_db *db)
             db->f.finalize(db->stmts[i]);
         /* Else the last to close it would write the old log into the file, and
          * delete the new one by its name. */
-        if (db->emptied || taken(&db->beside[0]) || taken(&db->beside[1]))
+        if (db->emptied || deleted(&db->beside[0], true) ||
+            deleted(&db->beside[1], true))
             db->f.db_config(db->c, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         db->f.close_v2(db->c);
         ot_sqlite_api_release();
