@@ -80,7 +80,8 @@ int ot_sqlite_db_check_wal(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* E_STORE_UNAVAILABLE if the path leads to another file now than the one that
  * is open, or to none; E_STORE_CONDITION, and always from then on, if that is
- * so of a file beside it, or this one was emptied; E_FORKED in another process than the one of init. */
+ * so of a file beside it, or this one was emptied; E_FORKED in another process
+ * than the one of init. */
 int ot_sqlite_db_check_file(struct ot_sqlite_db *, struct outtray_error *err);
 
 /* {{outbox}} becomes the prefix. */
