@@ -188,7 +188,7 @@ static void test_shared(void **state)
     struct rig *r = open_path(path, NULL);
     rig_event(r, "orders", "k", "1");
     rig_submit(r, 1);
-    assert_false(rig_wait(r, 1, 300));
+    rig_waits_in_vain(r, 1, 300);
     assert_int_equal(write(fd, rest, sizeof(rest) - 1), sizeof(rest) - 1);
     assert_int_equal(flock(fd, LOCK_UN), 0);
     assert_true(rig_wait(r, 1, 5000));
@@ -197,6 +197,28 @@ static void test_shared(void **state)
     /* It keeps no lock when it has written. */
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
     close(fd);
+    rig_close(r);
+}
+
+/* A relay that is stopped while it writes keeps the file: the others say so,
+ * and write when it is free. */
+static void test_shared_with_the_stopped(void **state)
+{
+    (void)state;
+    write_file("");
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    struct rig *r = open_path(path, NULL);
+    add_numbered(r, 2);
+    rig_submit(r, 1);
+    assert_true(rig_wait(r, 1, 10000));
+    assert_int_equal(r->outcome[OT_UNAVAILABLE], 1);
+    assert_non_null(strstr(r->events[0].reason, "another process has it"));
+    assert_string_equal(read_file(), "");
+    close(fd);
+    rig_submit(r, 1);
+    assert_true(rig_wait(r, 2, 5000));
+    assert_int_equal(r->outcome[OT_OK], 1);
     rig_close(r);
 }
 
@@ -382,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_line),
         cmocka_unit_test(test_torn),
         cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared_with_the_stopped),
         cmocka_unit_test(test_shared_with_the_dead),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_full_and_closed),

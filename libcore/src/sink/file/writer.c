@@ -11,6 +11,10 @@
 
 #include "base/crash.h"
 
+/* Who writes has the lock for as long as its disk takes. */
+#define LOCK_US INT64_C(3000000)
+#define LOOK_US 2000
+
 struct ot_writer {
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -73,6 +77,9 @@ const char *ot_writer_advice(int error)
         return "; make the folder";
     case EIO:
         return "; look at the disk and the kernel log";
+    case EWOULDBLOCK:
+        return "; another process has it locked, perhaps a relay that is "
+               "stopped: lsof or fuser says which";
     default:
         return "";
     }
@@ -97,12 +104,22 @@ static int64_t whole_lines(int fd, int64_t size)
 }
 
 /* Relays of several subscriptions may write one file: one at a time, so that
- * each finds the end of it as somebody left it, alive or dead. Where nothing can
- * be locked they write all the same. */
-static void lock(int fd)
+ * each finds the end of it as somebody left it, alive or dead. One that is
+ * stopped, or whose disk hangs, keeps the lock: that has to be told. Where
+ * nothing can be locked they write all the same. */
+static int lock(int fd)
 {
-    while (flock(fd, LOCK_EX) != 0 && errno == EINTR)
-        continue;
+    const int64_t until_us = ot_now_us() + LOCK_US;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR)
+            continue;
+        if (errno != EWOULDBLOCK)
+            break;
+        if (ot_now_us() >= until_us)
+            return EWOULDBLOCK;
+        usleep(LOOK_US);
+    }
+    return 0;
 }
 
 static void unlock(int fd)
@@ -174,10 +191,13 @@ static int open_file(struct ot_writer *w)
     return 0;
 }
 
+/* The lock goes first: a process forked meanwhile has the file open, too. */
 static void close_file(struct ot_writer *w)
 {
-    if (w->fd >= 0)
+    if (w->fd >= 0) {
+        unlock(w->fd);
         close(w->fd);
+    }
     w->fd = -1;
 }
 
@@ -262,7 +282,11 @@ static void write_text(struct ot_writer *w, struct ot_written *r)
         return;
     }
     if (w->regular)
-        lock(w->fd);
+        e = lock(w->fd);
+    if (e != 0) {
+        fault(r, e, "cannot lock", w->path, ot_writer_advice(e));
+        return;
+    }
     /* Somebody else wrote since, and may have died in the middle of a line. */
     if (w->regular && file_end(w) != w->end)
         e = repair(w->fd);
