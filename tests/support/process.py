@@ -137,23 +137,28 @@ def free_ports(count):
     if high - low < 1000:
         low, high = 1024 + 9000, 65000
     found = []
-    with contextlib.ExitStack() as stack:
-        for port in random.SystemRandom().sample(range(low, high), 500):
-            sock = stack.enter_context(socket.socket())
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if not reserve(port):
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
+    for port in random.SystemRandom().sample(range(low, high), 500):
+        # In this order: who looks must not, for a moment, have the port of
+        # somebody else who is just about to listen.
+        if not (reserve(port) and can_listen(port)):
+            continue
+        found.append(port)
+        if len(found) == count:
+            return found
     raise RuntimeError("no free ports on 127.0.0.1")
 
 
 def free_port():
     return free_ports(1)[0]
+
+
+def can_listen(port):
+    with socket.socket() as sock:
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def reserve(port):

@@ -36,6 +36,14 @@ def test_no_port_is_given_twice():
     assert len({*mine, *theirs, *later}) == 900
 
 
+def test_no_port_of_another_is_bound_for_a_moment(monkeypatch):
+    """That one may just be about to listen on it."""
+    monkeypatch.setattr(process, "reserve", lambda port: False)
+    monkeypatch.setattr(process, "can_listen", lambda port: pytest.fail(str(port)))
+    with pytest.raises(RuntimeError):
+        process.free_port()
+
+
 def test_postgres(own_pg):
     server = own_pg(settings={"max_connections": 17})
     assert answer(server.url) == 42
