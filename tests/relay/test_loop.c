@@ -79,18 +79,45 @@ static void waits_until_its_time(void **state)
 
 #ifdef __linux__
 /* The shortest of many, as other processes make any of them longer. */
-static void waits_for_less_than_a_millisecond(void **state)
+static void waits_no_whole_millisecond_more(void **state)
 {
+    static const int64_t waits_us[] = {200, 1100, 4200};
     struct fixture *fixture = *state;
-    int64_t least_us = LONG_US;
 
     wait_us(fixture->loop, 1000); /* libuv begins to watch */
-    for (int i = 0; i < 2000 && least_us >= 900; i++) {
-        int64_t took_us = wait_us(fixture->loop, 200);
+    for (size_t w = 0; w < sizeof(waits_us) / sizeof(waits_us[0]); w++) {
+        const int64_t most_us = waits_us[w] + 699;
+        int64_t least_us = LONG_US;
+
+        for (int i = 0; i < 2000 && least_us > most_us; i++) {
+            int64_t took_us = wait_us(fixture->loop, waits_us[w]);
+
+            least_us = took_us < least_us ? took_us : least_us;
+        }
+        assert_in_range(least_us, waits_us[w], most_us);
+    }
+}
+
+static void sees_what_moves_in_a_short_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ot_fd fd = reading(fixture->a[0], 0);
+    struct ot_fd none = {.fd = fixture->a[0]};
+    int64_t least_us = LONG_US;
+
+    ot_loop_watch(fixture->loop, &fd, 1);
+    ot_loop_wait(fixture->loop, 0); /* libuv begins to watch */
+    assert_int_equal(write(fixture->a[1], "x", 1), 1);
+    for (int i = 0; i < 100; i++) {
+        int64_t took_us = wait_us(fixture->loop, 10000);
 
         least_us = took_us < least_us ? took_us : least_us;
     }
-    assert_in_range(least_us, 200, 899);
+    assert_in_range(least_us, 0, 5000);
+    /* What nobody waits for any longer ends no wait, however short. */
+    ot_loop_watch(fixture->loop, &none, 1);
+    assert_in_range(wait_us(fixture->loop, 5000), 4000, LONG_US);
+    assert_in_range(wait_us(fixture->loop, 5000), 4000, LONG_US);
 }
 #endif
 
@@ -225,7 +252,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(waits_until_its_time),
 #ifdef __linux__
-        TEST(waits_for_less_than_a_millisecond),
+        TEST(waits_no_whole_millisecond_more),
+        TEST(sees_what_moves_in_a_short_wait),
 #endif
         TEST(a_process_held_up_past_its_time_does_not_wait_for_ever),
         TEST(a_time_that_has_passed_only_looks),

@@ -7,6 +7,7 @@
 
 #define MAX_WAIT_MS   86400000 /* one day */
 #define BLIND_WAIT_US 10000    /* when a descriptor cannot be waited on */
+#define EXACT_WAIT_US 20000    /* above it a millisecond makes no difference */
 
 /* One descriptor; libuv owns it from uv_close until watch_closed. */
 struct watch {
@@ -185,19 +186,20 @@ static uint64_t ms_until(int64_t until_us, int64_t now_us)
     return (uint64_t)ms;
 }
 
-/* Less than a millisecond, of which libuv would make a whole one. */
-static bool wait_briefly(struct ot_loop *loop, int64_t us)
+/* Until the time or a descriptor, whichever is first, in nanoseconds: of 1.1 ms
+ * libuv would make 2. Has something moved? Nothing has to be known to it but
+ * the descriptors that move, so it is not run unless one does. */
+static bool wait_exactly(struct ot_loop *loop, int64_t us)
 {
 #ifdef __linux__
     struct pollfd fd = {.fd = uv_backend_fd(&loop->uv), .events = POLLIN};
     struct timespec time = {.tv_nsec = (long)us * 1000};
 
-    return us > 0 && us < 1000 && !loop->stale &&
-           ppoll(&fd, 1, &time, NULL) >= 0;
+    return ppoll(&fd, 1, &time, NULL) != 0;
 #else
     (void)loop;
     (void)us;
-    return false;
+    return true;
 #endif
 }
 
@@ -207,8 +209,12 @@ void ot_loop_wait(struct ot_loop *loop, int64_t until_us)
 
     if (loop->blind && until_us > now_us + BLIND_WAIT_US)
         until_us = now_us + BLIND_WAIT_US;
-    if (wait_briefly(loop, until_us - now_us))
+    if (!loop->stale && until_us > now_us &&
+        until_us < now_us + EXACT_WAIT_US) {
+        if (!wait_exactly(loop, until_us - now_us))
+            return;
         until_us = now_us; /* libuv only looks who is ready */
+    }
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->timer, on_timer, ms_until(until_us, now_us), 0);
     loop->stale = false;
