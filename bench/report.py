@@ -23,9 +23,10 @@ own with the settings in `bench/` (durable: `fsync`, `synchronous_commit`,
 machine. What is compared takes turns, so that what else the machine does meets
 all sides; trust the counts and the ratios more than the rates. Each result says
 when it was measured and how busy the machine was; of several the one is kept in which
-what it is compared with ran fastest. All of it in one go took 39 minutes on the slower of
-two machines (2 x Xeon, 2.8 GHz), from an empty folder on. `--quick` shows in a minute that
-a benchmark works, and leaves no result.
+what it is compared with ran fastest. All of it in one go took 29 minutes from an empty
+folder on, and 39 on an older and slower machine (2 x Xeon, 2.8 GHz), of which the text
+says "the slower one". `--quick` shows in a minute that a benchmark works, and leaves no
+result.
 """
 
 HEADERS = """\
@@ -82,58 +83,59 @@ MISSED = """\
   a whole row (it takes PostgreSQL half as much again to make it, which is more than
   libpq saves), other allocators (10 to 15 % fewer processor seconds, which a library
   should not impose on its program).
-- **Times a status column, and PgQ.** These goals assumed a producer without headers.
-  With them librdkafka itself comes to 7 to 8 times the status column in C, and to 14
-  times the one in Python, so they cannot be reached; the relay gets within a fifth
-  of that. PgQ was measured on the slower of two machines (2 x Xeon, 2.8 GHz) only,
-  three times on two days: the relay made 1.83, 1.83 and 2.08 times its events/s (the goal
-  is 2), and 0.88, 0.65 and 0.83 times those of the bare producer with the same headers.
-  There the relay needs 5.3 to 6.2 us of processor time for an event, where the bare
-  producer needs 6.3 to 7.1.
-- **Latency at 500/s, and its processor time.** What a broker alone takes on this
-  machine stands beside it, and moves with the day. Left are half a pause of 2 ms before
-  an event is read, and the waking up of PostgreSQL, relay and broker one after the
-  other, on two processors. The flush that is waited for (of what is seen, nothing tells
-  which part of the WAL it is in, so all that was written by then must be flushed before
-  it is sent) is not it: a relay built without that barrier had a p50 of 2.57 ms where the
-  usual one had 2.49 (five rounds in turn), and with `tuned` 2.48 where it had 2.71
-  (three). In the same five rounds a write of the cursor in one piece, not two, took the
-  relay from 11.3 to 10.2 % of a core. Tried before:
-  pauses that reads waiting for that flush do not lengthen (p99 before: 45 to 49 ms), half
-  as many of those reads, a statement that is printed once. Beside each other on one
-  machine the relay took 8.4 to 8.8 % of a core with the last two and 10.9 to 12.9 %
-  without; the slower machine of this table makes 13 % of it. What is left is waking
-  up: polls one behind the other cost the relay 39 us and PostgreSQL 118 us each, and
-  142 us and 404 us when each follows a pause of 2 ms. Tried against that: the pause
-  made by the server (`pg_sleep` before the read, so that the relay wakes once a poll:
-  15 % less for the relay, 10 % more for PostgreSQL, 0.2 to 0.4 ms more between two
-  polls), and hearing the answers of the broker with the next read only (a third fewer
-  wake-ups, no difference in its processor time that could be told from chance).
-- **Pipelined, one client.** 0.94 on the faster machine and 0.86 on the slower one: no
-  round trip is left, and what remains is the INSERT itself. Tried: the event in the
-  statement of the business (0.87 and 0.97), the SQL function (0.70 and 0.78).
-- **Memory over 10.3 M events.** In one run a step of 4 MB at the eighth million, and
-  none before or after it; read once a million, a second run stayed between 16.8 and
-  17.9 MB from the first to the last. So it is no growth, but what a larger answer took.
+- **Times a status column.** These goals assumed a producer without headers. With them
+  librdkafka itself comes to 6 to 8 times the status column in C, and to 13 to 14 times
+  the one in Python, so they cannot be reached; the relay gets within a tenth to a fifth
+  of that. PgQ's user with the same headers is left behind by 2.1 to 2.2 (on the slower
+  machine by 1.83, 1.83 and 2.08). Tried for more: `linger.ms` of 0.5 and 1 (+5 %, for as
+  much more latency) and of 5 (-10 %), 2 requests under way (-5 %), reads of 2,500 (no
+  difference), a `relay.window_events` of 40,000 instead of 20,000 (+6 and +15 % in two
+  runs, as a pause of the broker then stops no reading; it also doubles what a crash sends
+  twice, so it is left to whoever wants it).
+- **Memory over 10.3 M events.** In two of three runs a step of 4 to 5 MB, the first time
+  at the eighth million, and none before or after it; read once a million, the third
+  stayed between 16.8 and 17.9 MB from the first to the last. So it is no growth, but
+  what a larger answer took.
 - **`enqueue_many` on SQLite.** There is no round trip to save: a row takes 4 us in
   SQLite itself. Tried: `executemany` (6.2 us), `json_each` (5.3 us), statements of
   other sizes (4.0 us, as now).
-- **The relay from Lua 5.4.** Rounds differ by 28 to 35 %; on the slower machine it made
-  1.02 and 1.04 of the command. Counted, an event takes 2,637 instructions against 2,590.
-- **nginx.** Where these numbers were taken, the statement of outtray took 94,000
-  more instructions of the server than the one by hand (305,797 against 211,626,
-  PostgreSQL 15), for casts and digits; since then it takes no more (207,426). A
-  request through `outbox:transaction` takes no more instructions of nginx either
-  (78,791 against 78,952 by hand), and some 17 us more of its time all the same: it
-  comes by more code and data, which the caches have lost since the last request. As
-  callgrind plays it, 3,127 misses of the first cache of instructions against 2,103,
-  931 of data against 517, and 1,641 branches guessed wrong against 1,076. A quarter
-  of the difference is the interpreter of LuaJIT, a sixth each the builder, memory and
-  what is compiled. The client of these tests is smaller than pgmoon. With pgmoon 1.17
-  itself (`OUTTRAY_PGMOON=path`), which has more to do for each statement, outtray made
-  0.96, 1.08 and 1.11 times the requests of the INSERT by hand in three rounds on the
-  slower machine, and nginx took as long for one (146 us against 144). The p99
-  beside it varies by more (60 % from round to round) than the two differ.
+
+## Latency, and what it is made of
+
+Half a pause of 2 ms before an event is read, a read, and what the broker and the
+consumer need alone (`direct`). A pause ends at its time: libuv's timers, which count
+whole milliseconds, made up to 3 ms of one that an answer of the broker had interrupted
+(four rounds in turn, p50: 1.62 ms with them and 1.47 without; tuned 1.38 and 1.15, and a
+p99 of 3.9 and 2.5).
+
+The flush that is waited for (of what is seen, nothing tells which part of the WAL it is
+in, so all that was written by then must be flushed before it is sent) is not what takes
+the time: on the slower machine a relay built without that barrier had a p50 of 2.57 ms
+where the usual one had 2.49 (five rounds in turn). There 500/s took 2.7 ms (p99 8.0) and
+13 % of a core, where the broker alone needed 0.86 (3.8), before pauses became exact.
+What costs the processor is waking up: polls one behind the other cost the relay 39 us and
+PostgreSQL 118 us each there, and 142 us and 404 us when each follows a pause of 2 ms.
+Tried against that: a write of the cursor in one piece, not two (11.3 to 10.2 % of a
+core); the pause made by the server (`pg_sleep` before the read, so that the relay wakes
+once a poll: 15 % less for the relay, 10 % more for PostgreSQL, 0.2 to 0.4 ms more between
+two polls); and hearing the answers of the broker with the next read only (a third fewer
+wake-ups, no difference in its processor time that could be told from chance).
+
+At 5,000/s both processors are busy, and the p99 of a relay says how long one of them was
+not to be had: in a run in which 1,800 events arrived up to 0.39 s late, two of the eight
+writers stood still for the very same 383 ms, and the other six did not. `direct` spreads
+such a pause over eight writers, a relay has one place to stand.
+
+## Where nginx loses, if it does
+
+Here a request by `outbox:transaction` costs nginx as much as one with the INSERT by hand;
+on the slower machine it took some 17 us more with the small client of these tests (0.89
+of the requests), and as much with pgmoon 1.17 itself (`OUTTRAY_PGMOON=path`: 0.96, 1.08
+and 1.11 times the requests in three rounds). The instructions are the same (78,791
+against 78,952 by hand): outtray comes by more code and data, which a small cache has lost
+since the last request. As callgrind plays it, 3,127 misses of the first cache of
+instructions against 2,103, 931 of data against 517, and 1,641 branches guessed wrong
+against 1,076.
 """
 
 SECTIONS = (
