@@ -35,6 +35,7 @@ def of_drain(result):
     bars = axes.barh([drain.TITLES[kind] for kind in kinds], rates, 0.7, color=colours)
     axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=4)
     axes.margins(x=0.15)
+    axes.locator_params(axis="x", nbins=5)  # long numbers need room
     from_the_top(axes)
     axes.set_xlabel("events/s, 200 B, more is better")
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -54,7 +55,8 @@ def of_latency(result):
     axes.set_xticks(range(len(titles)), names)
     axes.tick_params(axis="x", length=0)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=0.5)
+    least = min(plan["commit_p50"] for plan in result["plans"].values())
+    axes.set_ylim(bottom=least / 2)  # its bar can be seen as well
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(axis="y", color="#dddddd")
     axes.set_ylabel("ms from commit to consumer")
