@@ -237,12 +237,20 @@ static void tells_an_outer_loop_when_to_come(void **state)
 {
     struct fixture *fixture = *state;
     struct ot_fd fd = reading(fixture->a[0], 0);
+    char byte;
 
     assert_true(ot_loop_fd(fixture->loop) >= 0);
     ot_loop_watch(fixture->loop, &fd, 1);
     /* What libuv has not told the kernel yet needs one more call. */
     assert_int_equal(ot_loop_timeout_ms(fixture->loop), 0);
     ot_loop_wait(fixture->loop, 0);
+    assert_int_equal(ot_loop_timeout_ms(fixture->loop), -1);
+    /* The time of a wait that something else ended is none of the next one. */
+    assert_int_equal(write(fixture->a[1], "x", 1), 1);
+    wait_us(fixture->loop, LONG_US);
+    assert_true(ot_loop_timeout_ms(fixture->loop) > 0);
+    assert_int_equal(read(fixture->a[0], &byte, 1), 1);
+    wait_us(fixture->loop, 5000);
     assert_int_equal(ot_loop_timeout_ms(fixture->loop), -1);
 }
 

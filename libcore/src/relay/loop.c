@@ -7,7 +7,11 @@
 
 #define MAX_WAIT_MS   86400000 /* one day */
 #define BLIND_WAIT_US 10000    /* when a descriptor cannot be waited on */
-#define EXACT_WAIT_US 20000    /* above it a millisecond makes no difference */
+#ifdef __linux__
+#define EXACT_WAIT_US 20000 /* above it a millisecond makes no difference */
+#else
+#define EXACT_WAIT_US 0 /* never: ppoll may be missing */
+#endif
 
 /* One descriptor; libuv owns it from uv_close until watch_closed. */
 struct watch {
@@ -186,9 +190,8 @@ static uint64_t ms_until(int64_t until_us, int64_t now_us)
     return (uint64_t)ms;
 }
 
-/* Until the time or a descriptor, whichever is first, in nanoseconds: of 1.1 ms
- * libuv would make 2. Has something moved? Nothing has to be known to it but
- * the descriptors that move, so it is not run unless one does. */
+/* Less than EXACT_WAIT_US, in nanoseconds: of 1.1 ms libuv would make 2. Is
+ * there something for it to do? It need not run when the time has come. */
 static bool wait_exactly(struct ot_loop *loop, int64_t us)
 {
 #ifdef __linux__
@@ -211,8 +214,10 @@ void ot_loop_wait(struct ot_loop *loop, int64_t until_us)
         until_us = now_us + BLIND_WAIT_US;
     if (!loop->stale && until_us > now_us &&
         until_us < now_us + EXACT_WAIT_US) {
-        if (!wait_exactly(loop, until_us - now_us))
+        if (!wait_exactly(loop, until_us - now_us)) {
+            uv_timer_stop(&loop->timer); /* that of an earlier wait */
             return;
+        }
         until_us = now_us; /* libuv only looks who is ready */
     }
     uv_update_time(&loop->uv);
